@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lodge: find noun and verb in the tables, read the options, run, print the error, pick
+ * the exit status. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "config.h"
+
+enum { NAMES_MAX = 64 };
+
+static void usage(FILE *to)
+{
+    fprintf(to, "Usage: lodge NOUN VERB [OPTION...] [ARG...]\n\n"
+                "Virtual machines for batch jobs.\n\n");
+    for (const struct cli_noun *const *n = cli_nouns; *n; n++)
+        fprintf(to, "  %-10s %s\n", (*n)->name, (*n)->help);
+    fprintf(to, "\n'lodge NOUN --help' lists the verbs of a noun.\n");
+}
+
+static void noun_usage(const struct cli_noun *noun, FILE *to)
+{
+    fprintf(to, "Usage: lodge %s VERB [OPTION...] [ARG...]\n\n%s\n\n", noun->name,
+            noun->help);
+    for (const struct cli_verb *v = noun->verbs; v->name; v++)
+        fprintf(to, "  %-12s %-24s %s\n", v->name, v->args ? v->args : "", v->help);
+}
+
+static const struct cli_noun *find_noun(const char *name, struct err *err)
+{
+    const char *names[NAMES_MAX] = {NULL};
+    for (int i = 0; cli_nouns[i] && i < NAMES_MAX - 1; i++) {
+        if (!strcmp(cli_nouns[i]->name, name))
+            return cli_nouns[i];
+        names[i] = cli_nouns[i]->name;
+    }
+    const char *near = str_nearest(name, names);
+    err_set(err, E_USAGE,
+            near ? "unknown noun '%s'; did you mean '%s'?"
+                 : "unknown noun '%s'; see 'lodge --help'",
+            name, near);
+    return NULL;
+}
+
+static const struct cli_verb *find_verb(const struct cli_noun *noun, const char *name,
+                                        struct err *err)
+{
+    const char *names[NAMES_MAX] = {NULL};
+    for (int i = 0; noun->verbs[i].name && i < NAMES_MAX - 1; i++) {
+        if (!strcmp(noun->verbs[i].name, name) || !*noun->verbs[i].name)
+            return &noun->verbs[i];
+        names[i] = noun->verbs[i].name;
+    }
+    const char *near = str_nearest(name, names);
+    err_set(err, E_USAGE,
+            near ? "unknown verb '%s %s'; did you mean '%s'?"
+                 : "unknown verb '%s %s'; see 'lodge %s --help'",
+            noun->name, name, near ? near : noun->name);
+    return NULL;
+}
+
+enum { KEY_NOHEADER = 0x1000, KEY_DRY_RUN, KEY_JSON };
+
+static const struct argp_option shared_options[] = {
+    {0, 0, 0, 0, "Common options:", 10},
+    {"json", KEY_JSON, 0, 0,
+     "print JSON: {\"schema\":1,\"data\":[...],\"errors\":[...]}"},
+    {"format", 'o', "COLUMNS", 0, "columns to show; +COLUMN adds to the usual ones"},
+    {"noheader", KEY_NOHEADER, 0, 0, "leave out the header line"},
+    {"parsable", 'P', 0, 0, "print KEY=\"value\" lines"},
+    {"dry-run", KEY_DRY_RUN, 0, 0, "say what would be done, and do nothing"},
+    {"force", 'f', 0, 0, "do not ask"},
+    {0},
+};
+
+struct parsed {
+    struct cli *cli;
+    int nargs;
+    char **args;
+};
+
+static error_t parse_shared(int key, char *arg, struct argp_state *state)
+{
+    struct parsed *p = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        if (p->cli->verb->parse)
+            state->child_inputs[0] = p->cli->verb->input;
+        return 0;
+    case KEY_JSON:
+        p->cli->json = true;
+        return 0;
+    case 'o':
+        p->cli->columns = arg;
+        return 0;
+    case KEY_NOHEADER:
+        p->cli->noheader = true;
+        return 0;
+    case 'P':
+        p->cli->parsable = true;
+        return 0;
+    case KEY_DRY_RUN:
+        p->cli->dry_run = true;
+        return 0;
+    case 'f':
+        p->cli->force = true;
+        return 0;
+    case ARGP_KEY_ARGS:
+        p->args = state->argv + state->next;
+        p->nargs = state->argc - state->next;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int run_verb(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    const struct cli_verb *verb = cli->verb;
+    struct argp own = {.options = verb->options, .parser = verb->parse};
+    struct argp_child children[] = {{.argp = &own}, {0}};
+    struct parsed p = {.cli = cli};
+    struct argp argp = {.options = shared_options,
+                        .parser = parse_shared,
+                        .args_doc = verb->args,
+                        .doc = verb->help,
+                        .children = verb->parse ? children : NULL};
+    AUTO_STR name =
+        str_printf("lodge %s%s%s", cli->noun->name, *verb->name ? " " : "", verb->name);
+    if (!name)
+        return err_oom(err);
+    argv[0] = name;
+    /* In order: what follows the first argument (a command to run) is not ours. */
+    unsigned flags = verb->max_args < 0 ? ARGP_IN_ORDER : 0;
+    if (argp_parse(&argp, argc, argv, flags, NULL, &p) != 0)
+        return err_set(err, E_USAGE, "%s: wrong usage", name);
+    if (p.nargs < verb->min_args || (verb->max_args >= 0 && p.nargs > verb->max_args))
+        return err_set(err, E_USAGE, "%s: %s; usage: %s %s", name,
+                       p.nargs < verb->min_args ? "an argument is missing"
+                                                : "too many arguments",
+                       name, verb->args ? verb->args : "");
+    return verb->run(cli, p.nargs, p.args, err);
+}
+
+static int dispatch(int argc, char **argv, struct err *err)
+{
+    struct cli cli = {0};
+    if (!(cli.noun = find_noun(argv[1], err)))
+        return -1;
+    bool bare = !*cli.noun->verbs[0].name;
+    if (!bare && (argc < 3 || !strcmp(argv[2], "--help") || !strcmp(argv[2], "help"))) {
+        noun_usage(cli.noun, argc < 3 ? stderr : stdout);
+        return argc < 3 ? err_set(err, E_USAGE, "a verb is missing") : 0;
+    }
+    if (!(cli.verb = find_verb(cli.noun, bare ? "" : argv[2], err)))
+        return -1;
+    int skip = bare ? 1 : 2;
+    return run_verb(&cli, argc - skip, argv + skip, err);
+}
+
+int main(int argc, char **argv)
+{
+    log_open("lodge", LOG_L_WARN);
+    argp_err_exit_status = 64;
+    if (argc >= 2 && (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))) {
+        printf("lodge %s\n", PACKAGE_VERSION);
+        return 0;
+    }
+    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+        !strcmp(argv[1], "help")) {
+        usage(argc < 2 ? stderr : stdout);
+        return argc < 2 ? 64 : 0;
+    }
+    struct err err = {0};
+    int r = dispatch(argc, argv, &err);
+    if (r < 0) {
+        fprintf(stderr, "lodge: %s\n", err.text);
+        return err_exit_status(&err);
+    }
+    return r;
+}

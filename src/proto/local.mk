@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LTLIBRARIES += src/proto/libproto.la
+src_proto_libproto_la_SOURCES = \
+    src/proto/client.c src/proto/client.h \
+    src/proto/rpc.c src/proto/rpc.h \
+    src/proto/server.c src/proto/server.h
