@@ -315,6 +315,8 @@ int rpc_server_new(sd_event *event, int listen_fd, const char *program,
                              .methods = methods,
                              .arg = arg};
     list_init(&s->conns);
+    if (listen_fd >= 0 && fd_set_nonblock(listen_fd, true, err) < 0)
+        return -1;
     int r = listen_fd < 0
                 ? 0
                 : sd_event_add_io(event, &s->listen, listen_fd, EPOLLIN, on_listen, s);
