@@ -21,6 +21,9 @@ include test/unit/vmm.mk
 endif
 TESTS += $(check_PROGRAMS)
 endif
+dist_noinst_DATA += test/lib.sh
+dist_check_SCRIPTS += test/t0001-basic.t
+TESTS += test/t0001-basic.t
 include test/fuzz/local.mk
 include test/guests/local.mk
 include test/lab/local.mk
