@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unit.h"
+
+#include <string.h>
+
+#include "profile/fields.h"
+#include "profile/profile.h"
+
+OWN_CLEANUP(json_t, json_decref)
+
+static void test_defaults(void **state)
+{
+    AUTO(profile) p = profile_new();
+    assert_non_null(p);
+    assert_int_equal(p->type, PROFILE_AUTO);
+    assert_int_equal(p->vcpus, 1);
+    assert_int_equal(p->memory_bytes, 512ll << 20);
+    assert_int_equal(p->ready_ms, 120000);
+    assert_null(p->image);
+    assert_int_equal(p->nic_count, 0);
+}
+
+static void test_json_round_trip(void **state)
+{
+    static const char text[] =
+        "{\"name\":\"a\",\"type\":\"hpc\",\"vcpus\":4,\"cpu_pin\":[0,1,2,7],"
+        "\"cpu_features\":[\"+avx512f\",\"-hle\"],\"memory_bytes\":1073741824,"
+        "\"page_bytes\":2097152,\"prealloc\":true,\"image\":\"debian-fast@3\","
+        "\"disks\":[{\"id\":\"data\",\"path\":\"/srv/d\",\"readonly\":true},"
+        "{\"id\":\"new\",\"size_bytes\":1048576,\"format\":\"qcow2\"}],"
+        "\"nics\":[{\"type\":\"vlan\",\"option\":\"12\",\"mac\":\"00:0A:03:04:05:06\"}]"
+        ","
+        "\"shares\":[{\"tag\":\"home\",\"source\":\"/home\",\"target\":\"/home\"}],"
+        "\"devices\":[{\"address\":\"0000:03:00.0\"},{\"class\":\"gpu\"}]}";
+    struct err err = {0};
+    AUTO_T(json_t) json = json_loads(text, 0, NULL);
+    struct profile *p = NULL;
+    assert_int_equal(profile_from_json(json, &p, &err), 0);
+    AUTO(profile) copy = profile_copy(p);
+    assert_non_null(copy);
+    AUTO_T(json_t) one = profile_to_json(p);
+    AUTO_T(json_t) two = profile_to_json(copy);
+    assert_true(json_equal(one, two));
+    assert_int_equal(copy->type, PROFILE_HPC);
+    assert_int_equal(copy->cpu_pin.at[3], 7);
+    assert_string_equal(copy->cpu_features.at[1], "-hle");
+    assert_int_equal(copy->disk_count, 2);
+    assert_int_equal(copy->disks[1].format, PROFILE_DISK_QCOW2);
+    assert_string_equal(copy->nics[0].mac, "00:0a:03:04:05:06");
+    assert_int_equal(copy->nics[0].queues, 1);
+    assert_string_equal(copy->devices[1].class, "gpu");
+    profile_free(p);
+}
+
+static void test_json_strict(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } bad[] = {
+        {"{}", "name: is missing"},
+        {"[]", "profile: must be an object"},
+        {"{\"name\":\"../x\"}", "name: '../x' is not a name"},
+        {"{\"name\":\"a\",\"memory\":1}", "unknown field 'memory'"},
+        {"{\"name\":\"a\",\"vcpu\":1}", "unknown field 'vcpu'; did you mean 'vcpus'?"},
+        {"{\"name\":\"a\",\"vcpus\":0}", "vcpus: 0 is out of bounds: 1 to 4096"},
+        {"{\"name\":\"a\",\"vcpus\":-1}", "vcpus: -1 is out of bounds"},
+        {"{\"name\":\"a\",\"vcpus\":\"2\"}", "vcpus: must be a whole number"},
+        {"{\"name\":\"a\",\"prealloc\":1}", "prealloc: must be true or false"},
+        {"{\"name\":\"a\",\"type\":\"kvn\"}",
+         "type: 'kvn' is unknown; did you mean 'kvm'"},
+        {"{\"name\":\"a\",\"kernel\":\"vmlinux\"}",
+         "kernel: 'vmlinux' is not an absolute"},
+        {"{\"name\":\"a\",\"image\":\"a b\"}", "image: 'a b' is not NAME"},
+        {"{\"name\":\"a\",\"append\":\"x\\ny\"}",
+         "append: contains a control character"},
+        {"{\"name\":\"a\",\"append\":\"x\\u0000y\"}", "append: must be a text"},
+        {"{\"name\":\"a\",\"nics\":[{\"mac\":\"1:2:3:4:5:6\"}]}", "nics[0].mac: "},
+        {"{\"name\":\"a\",\"nics\":[{},{\"sort\":1}]}",
+         "nics[1]: unknown field 'sort'"},
+        {"{\"name\":\"a\",\"cpu_pin\":[1.5]}", "cpu_pin: must be an array of whole"},
+        {"{\"name\":\"a\",\"cpu_pin\":[70000]}", "cpu_pin: '70000' is not a list"},
+        {"{\"name\":\"a\",\"disks\":{}}", "disks: must be an array"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct err err = {0};
+        struct profile *p = NULL;
+        AUTO_T(json_t) json = json_loads(bad[i].text, JSON_ALLOW_NUL, NULL);
+        assert_non_null(json);
+        assert_int_equal(profile_from_json(json, &p, &err), -1);
+        assert_int_equal(err.code, E_INPUT);
+        if (strncmp(err.text, bad[i].message, strlen(bad[i].message)))
+            fail_msg("%s gave '%s'", bad[i].text, err.text);
+    }
+}
+
+/* Every default is legal for its own field and survives text and back. */
+static void test_fields(void **state)
+{
+    AUTO(profile) p = profile_new();
+    for (const struct profile_field *f = profile_fields; f->name; f++) {
+        assert_non_null(f->help);
+        if (f->kind == FIELD_LIST)
+            continue;
+        char *text = profile_field_text(f, p);
+        assert_non_null(text);
+        if (*text)
+            assert_int_equal(profile_field_set(f, p, text, f->name, NULL), 0);
+        free(text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_json_round_trip),
+        cmocka_unit_test(test_json_strict),
+        cmocka_unit_test(test_fields),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
