@@ -179,6 +179,10 @@ static void dispatch(struct rpc_conn *c, json_t *message)
         refuse(c, "", E_PROTO, err.text);
         return;
     }
+    if (!strcmp(method, "ping")) {
+        conn_send(c, rpc_answer(id, NULL), NULL, 0);
+        return;
+    }
     if (!strcmp(method, "events.subscribe")) {
         c->subscribed = true;
         conn_send(c, rpc_answer(id, NULL), NULL, 0);
