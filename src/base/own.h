@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ownership: AUTO(type) frees a "struct type *" by type_free() at the end of scope;
- * AUTO_STR frees a char *, AUTO_FD closes a descriptor, AUTO_JSON drops a reference;
+ * AUTO_STR frees a char * (one a declaration), AUTO_FD closes a descriptor, AUTO_JSON drops a reference;
  * move(p) hands a pointer over and clears it, move_fd() does so for descriptors. */
 #pragma once
 #include <stdlib.h>
