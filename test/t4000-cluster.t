@@ -35,11 +35,11 @@ test_expect_success ROOT 'stop leaves nothing' '
 '
 
 cat >unprivileged <<EOS
-cd "$PWD/u" && "$C" start c && eval "\$("$C" env c)" &&
+cd "$LODGE_TEST_TMP/u" && "$C" start c && eval "\$("$C" env c)" &&
 srun -N2 sh -c 'echo \$SLURMD_NODENAME' | sort && "$C" stop c && ls
 EOS
 test_expect_success ROOT 'the same without root: two slurmd on their ports' '
-    mkdir u && chown nobody u && chmod 755 . &&
+    mkdir "$LODGE_TEST_TMP/u" && chown nobody "$LODGE_TEST_TMP/u" && chmod 755 . &&
     setpriv --reuid=65534 --regid=65534 --clear-groups bash "$PWD/unprivileged" >out &&
     printf "n1\nn2\n" >want && test_cmp want out
 '
