@@ -2,6 +2,7 @@
 # Unit tests: one cmocka program a room, test/unit/ROOM.c and ROOM.mk. Programs are driven
 # by sharness in test/t*.t; t0xxx needs nothing, t1xxx root, t2xxx libvirt, t3xxx a lab,
 # t4xxx Slurm.
+include test/fuzz/local.mk
 if WITH_TESTS
 include test/unit/base.mk
 include test/unit/proto.mk
@@ -24,7 +25,6 @@ endif
 dist_noinst_DATA += test/lib.sh
 dist_check_SCRIPTS += test/t0001-basic.t test/t3001-lab.t
 TESTS += test/t0001-basic.t test/t3001-lab.t
-include test/fuzz/local.mk
 include test/guests/local.mk
 include test/lab/local.mk
 include test/slurm/local.mk
