@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 bin_PROGRAMS += lodge
-lodge_SOURCES = src/cli/main.c src/cli/nouns.c src/cli/cli.h
-lodge_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+lodge_SOURCES = src/cli/main.c src/cli/nouns.c src/cli/cli.h \
+    src/cli/complete.c src/cli/names.c src/cli/out.c
+lodge_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS)
+lodge_LDADD = src/profile/libprofile.la src/proto/libproto.la src/base/libbase.la \
+    $(SMARTCOLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)

@@ -64,15 +64,16 @@ static const struct cli_verb *find_verb(const struct cli_noun *noun, const char 
     return NULL;
 }
 
-enum { KEY_NOHEADER = 0x1000, KEY_DRY_RUN, KEY_JSON };
+enum { KEY_NOHEADER = 0x1000, KEY_DRY_RUN, KEY_JSON, KEY_RAW };
 
-static const struct argp_option shared_options[] = {
+const struct argp_option cli_shared_options[] = {
     {0, 0, 0, 0, "Common options:", 10},
     {"json", KEY_JSON, 0, 0,
      "print JSON: {\"schema\":1,\"data\":[...],\"errors\":[...]}"},
     {"format", 'o', "COLUMNS", 0, "columns to show; +COLUMN adds to the usual ones"},
     {"noheader", KEY_NOHEADER, 0, 0, "leave out the header line"},
     {"parsable", 'P', 0, 0, "print KEY=\"value\" lines"},
+    {"raw", KEY_RAW, 0, 0, "print the table without padding"},
     {"dry-run", KEY_DRY_RUN, 0, 0, "say what would be done, and do nothing"},
     {"force", 'f', 0, 0, "do not ask"},
     {0},
@@ -104,6 +105,9 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
     case 'P':
         p->cli->parsable = true;
         return 0;
+    case KEY_RAW:
+        p->cli->raw = true;
+        return 0;
     case KEY_DRY_RUN:
         p->cli->dry_run = true;
         return 0;
@@ -119,13 +123,54 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
     }
 }
 
+static bool knows_option(const struct argp_option *options, const char *name, size_t n,
+                         const char **names, size_t *count)
+{
+    bool known = false;
+    for (const struct argp_option *o = options; o && (o->name || o->key || o->doc); o++)
+        if (o->name) {
+            known |= !strncmp(o->name, name, n); /* getopt takes what is unambiguous */
+            if (*count < NAMES_MAX - 1)
+                names[(*count)++] = o->name;
+        }
+    return known;
+}
+
+/* getopt only says "unrecognized"; say which option was meant. */
+static int check_options(const struct cli_verb *verb, int argc, char **argv,
+                         struct err *err)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (verb->max_args == CLI_COMMAND && *argv[i] != '-')
+            break; /* a command to run follows */
+        if (strncmp(argv[i], "--", 2))
+            continue;
+        const char *name = argv[i] + 2,
+                   *names[NAMES_MAX] = {"help", "usage", "version"};
+        size_t n = strcspn(name, "="), count = 3;
+        AUTO_STR word = strndup(name, n);
+        if (!word)
+            return err_oom(err);
+        bool known = knows_option(cli_shared_options, name, n, names, &count);
+        known |= knows_option(verb->options, name, n, names, &count);
+        if (known || !strcmp(word, "help") || !strcmp(word, "usage"))
+            continue;
+        const char *near = str_nearest(word, names);
+        if (near)
+            return err_set(err, E_USAGE, "unknown option '--%s'; did you mean '--%s'?",
+                           word, near);
+        return err_set(err, E_USAGE, "unknown option '--%s'; see --help", word);
+    }
+    return 0;
+}
+
 static int run_verb(struct cli *cli, int argc, char **argv, struct err *err)
 {
     const struct cli_verb *verb = cli->verb;
     struct argp own = {.options = verb->options, .parser = verb->parse};
     struct argp_child children[] = {{.argp = &own}, {0}};
     struct parsed p = {.cli = cli};
-    struct argp argp = {.options = shared_options,
+    struct argp argp = {.options = cli_shared_options,
                         .parser = parse_shared,
                         .args_doc = verb->args,
                         .doc = verb->help,
@@ -135,8 +180,10 @@ static int run_verb(struct cli *cli, int argc, char **argv, struct err *err)
     if (!name)
         return err_oom(err);
     argv[0] = name;
+    if (check_options(verb, argc, argv, err) < 0)
+        return -1;
     /* In order: what follows the first argument (a command to run) is not ours. */
-    unsigned flags = verb->max_args < 0 ? ARGP_IN_ORDER : 0;
+    unsigned flags = verb->max_args == CLI_COMMAND ? ARGP_IN_ORDER : 0;
     if (argp_parse(&argp, argc, argv, flags, NULL, &p) != 0)
         return err_set(err, E_USAGE, "%s: wrong usage", name);
     if (p.nargs < verb->min_args || (verb->max_args >= 0 && p.nargs > verb->max_args))
@@ -147,20 +194,20 @@ static int run_verb(struct cli *cli, int argc, char **argv, struct err *err)
     return verb->run(cli, p.nargs, p.args, err);
 }
 
-static int dispatch(int argc, char **argv, struct err *err)
+static int choose_verb(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    struct cli cli = {0};
-    if (!(cli.noun = find_noun(argv[1], err)))
+    if (!(cli->noun = find_noun(argv[1], err)))
         return -1;
-    bool bare = !*cli.noun->verbs[0].name;
-    if (!bare && (argc < 3 || !strcmp(argv[2], "--help") || !strcmp(argv[2], "help"))) {
-        noun_usage(cli.noun, argc < 3 ? stderr : stdout);
+    bool bare = !*cli->noun->verbs[0].name;
+    if (!bare && (argc < 3 || !strcmp(argv[2], "--help") || !strcmp(argv[2], "-h") ||
+                  !strcmp(argv[2], "help"))) {
+        noun_usage(cli->noun, argc < 3 ? stderr : stdout);
         return argc < 3 ? err_set(err, E_USAGE, "a verb is missing") : 0;
     }
-    if (!(cli.verb = find_verb(cli.noun, bare ? "" : argv[2], err)))
+    if (!(cli->verb = find_verb(cli->noun, bare ? "" : argv[2], err)))
         return -1;
     int skip = bare ? 1 : 2;
-    return run_verb(&cli, argc - skip, argv + skip, err);
+    return run_verb(cli, argc - skip, argv + skip, err);
 }
 
 int main(int argc, char **argv)
@@ -176,11 +223,13 @@ int main(int argc, char **argv)
         usage(argc < 2 ? stderr : stdout);
         return argc < 2 ? 64 : 0;
     }
+    if (!strcmp(argv[1], "__complete"))
+        return cli_complete(argc - 2, argv + 2);
+    struct cli cli = {0};
     struct err err = {0};
-    int r = dispatch(argc, argv, &err);
-    if (r < 0) {
-        fprintf(stderr, "lodge: %s\n", err.text);
-        return err_exit_status(&err);
-    }
-    return r;
+    int r = choose_verb(&cli, argc, argv, &err);
+    int status = cli_finish(&cli, r, &err);
+    json_decref(cli.data);
+    json_decref(cli.errors);
+    return status;
 }
