@@ -1,219 +1,302 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kind ssh: libssh without blocking, one step function walked by events of the socket.
- * Keys only; the host's key must already be known; no configuration file but ours is
- * read. */
+/* Kind ssh: libssh without blocking. One connection carries one channel a transport:
+ * the first opens it, later ones name it in spec->over, so that a console costs no
+ * second login. Keys only; the host's key must already be known; no configuration file
+ * but ours is read.
+ *
+ * libssh may read packets of any channel whenever it is called, so every call is
+ * followed by a walk over all channels: from the socket's event, or from `again`
+ * otherwise. */
 #include "transport/transport.h"
 
 #include <libssh/libssh.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/list.h"
 #include "transport/resolve.h"
 
-enum ssh_step {
-    SSH_RESOLVE,
-    SSH_HANDSHAKE,
-    SSH_AUTHENTICATE,
-    SSH_OPEN_CHANNEL,
-    SSH_SUBSYSTEM,
-    SSH_UP,
-    SSH_DOWN,
-};
+enum conn_step { CONN_RESOLVE, CONN_HANDSHAKE, CONN_LOGIN, CONN_READY, CONN_DOWN };
+enum chan_step { CHAN_OPEN, CHAN_SUBSYSTEM, CHAN_UP, CHAN_DOWN };
 
-struct ssh_link {
-    enum ssh_step step;
+struct conn {
+    unsigned refs; /* one a channel, one while walking */
+    enum conn_step step;
+    sd_event *event;
     struct resolve *resolve;
-    sd_event_source *io;
+    sd_event_source *io, *again;
     ssh_session session;
-    ssh_channel channel;
     ssh_key key;
-    char *host, *subsystem;
-    int fd; /* belongs to session once it is there */
+    char *host;
+    int fd; /* the session's, once connected */
+    struct list chans;
+    unsigned walk; /* number of the walk under way */
 };
 
-static void fail(struct transport *t, enum err_code code, const char *what)
+struct chan {
+    struct list in; /* conn->chans */
+    struct transport *t;
+    struct conn *conn;
+    enum chan_step step;
+    ssh_channel channel;
+    char *subsystem;
+    bool paused;
+    unsigned walk; /* last walk that came by */
+};
+
+static void conn_unref(struct conn *c)
 {
-    struct ssh_link *s = t->kind;
-    struct err err;
-    const char *detail = s->session ? ssh_get_error(s->session) : "";
-    bool more = s->step != SSH_UP && *detail;
-    err_set(&err, code, "%s: %s%s%s", s->host, what, more ? ": " : "",
-            more ? detail : "");
-    s->step = SSH_DOWN;
-    s->io = sd_event_source_disable_unref(s->io);
-    transport_is_down(t, &err);
+    if (!c || --c->refs)
+        return;
+    resolve_free(c->resolve);
+    sd_event_source_disable_unref(c->io);
+    sd_event_source_disable_unref(c->again);
+    ssh_key_free(c->key);
+    if (c->session) {
+        ssh_silent_disconnect(c->session); /* closes the descriptor, waits for nobody */
+        ssh_free(c->session);
+    }
+    sd_event_unref(c->event);
+    free(c->host);
+    free(c);
 }
 
-/* Each step gives 1: go on to the next; 0: wait for the socket; -1: failed and told. */
-static int handshake(struct transport *t)
+static void chan_fail(struct chan *ch, const struct err *why)
 {
-    struct ssh_link *s = t->kind;
-    int r = ssh_connect(s->session);
+    ch->step = CHAN_DOWN;
+    transport_is_down(ch->t, why);
+}
+
+static struct err failure(struct conn *c, enum err_code code, const char *what)
+{
+    struct err err;
+    const char *detail = c->session ? ssh_get_error(c->session) : "";
+    err_set(&err, code, "%s: %s%s%s", c->host, what, *detail ? ": " : "", detail);
+    return err;
+}
+
+/* The next channel that walk number c->walk has not seen; NULL after the last.
+ * Callbacks may close any channel, so no pointer is kept from one to the next. */
+static struct chan *next_chan(struct conn *c)
+{
+    struct chan *ch;
+    list_each (ch, &c->chans, in)
+        if (ch->walk != c->walk) {
+            ch->walk = c->walk;
+            return ch;
+        }
+    return NULL;
+}
+
+static void conn_fail(struct conn *c, const struct err *why)
+{
+    struct chan *ch;
+    c->step = CONN_DOWN;
+    c->io = sd_event_source_disable_unref(c->io);
+    c->refs++;
+    c->walk++;
+    while ((ch = next_chan(c)))
+        chan_fail(ch, why);
+    conn_unref(c);
+}
+
+/* Each step gives 1: go on to the next; 0: wait for the socket; -1: *why is set. */
+static int handshake(struct conn *c, struct err *why)
+{
+    int r = ssh_connect(c->session);
     if (r == SSH_AGAIN)
         return 0;
     if (r != SSH_OK) {
-        fail(t, E_HOST, "no SSH connection");
+        *why = failure(c, E_HOST, "no SSH connection");
         return -1;
     }
-    switch (ssh_session_is_known_server(s->session)) {
+    switch (ssh_session_is_known_server(c->session)) {
     case SSH_KNOWN_HOSTS_OK:
         return 1;
     case SSH_KNOWN_HOSTS_CHANGED:
     case SSH_KNOWN_HOSTS_OTHER:
-        fail(
-            t, E_PERM,
-            "the host key is not the known one: if the node was reinstalled, give its "
-            "new key by 'lodge node add --host-key FILE', else somebody is in between");
-        return -1;
+        return err_set(why, E_PERM,
+                       "%s: the host key is not the known one: if the node was "
+                       "reinstalled, give its new key by 'lodge node add --host-key "
+                       "FILE', else somebody is in between",
+                       c->host);
     default:
-        fail(t, E_PERM,
-             "the host key is not known; give it by 'lodge node add --host-key FILE'");
-        return -1;
+        return err_set(why, E_PERM,
+                       "%s: the host key is not known; give it by 'lodge node add "
+                       "--host-key FILE'",
+                       c->host);
     }
 }
 
-static int authenticate(struct transport *t)
+static int login(struct conn *c, struct err *why)
 {
-    struct ssh_link *s = t->kind;
-    int r = ssh_userauth_publickey(s->session, NULL, s->key);
+    int r = ssh_userauth_publickey(c->session, NULL, c->key);
     if (r == SSH_AUTH_AGAIN)
         return 0;
     if (r == SSH_AUTH_SUCCESS)
         return 1;
-    fail(t, E_PERM, "the node does not accept the controller's key");
+    *why = failure(c, E_PERM, "the node does not accept the controller's key");
     return -1;
 }
 
-static int open_channel(struct transport *t)
+static int open_channel(struct chan *ch, struct err *why)
 {
-    struct ssh_link *s = t->kind;
-    if (!s->channel && !(s->channel = ssh_channel_new(s->session))) {
-        fail(t, E_SYS, "out of memory");
-        return -1;
-    }
-    int r = ssh_channel_open_session(s->channel);
+    struct conn *c = ch->conn;
+    if (!ch->channel && !(ch->channel = ssh_channel_new(c->session)))
+        return err_oom(why);
+    int r = ssh_channel_open_session(ch->channel);
     if (r == SSH_AGAIN)
         return 0;
     if (r == SSH_OK)
         return 1;
-    fail(t, E_HOST, "no SSH channel");
+    *why = failure(c, E_HOST, "no SSH channel");
     return -1;
 }
 
-static int subsystem(struct transport *t)
+static int subsystem(struct chan *ch, struct err *why)
 {
-    struct ssh_link *s = t->kind;
-    int r = ssh_channel_request_subsystem(s->channel, s->subsystem);
+    int r = ssh_channel_request_subsystem(ch->channel, ch->subsystem);
     if (r == SSH_AGAIN)
         return 0;
     if (r == SSH_OK)
         return 1;
-    fail(t, E_UNAVAIL,
-         "the node's sshd has no subsystem for Lodge; add 'Subsystem lodge "
-         "/usr/libexec/lodge/lodge-join' to its sshd_config");
-    return -1;
+    return err_set(why, E_UNAVAIL,
+                   "%s: the node's sshd has no subsystem '%s'; add 'Subsystem %s "
+                   "%s/lodge-join' to its sshd_config",
+                   ch->conn->host, ch->subsystem, ch->subsystem, LODGE_LIBEXECDIR);
 }
 
-static void read_all(struct transport *t)
+static void chan_read(struct chan *ch)
 {
-    struct ssh_link *s = t->kind;
-    static char part[32768];
-    while (s->step == SSH_UP && !t->closed) {
-        int n = ssh_channel_read_nonblocking(s->channel, part, sizeof part, 0);
+    char part[32768];
+    struct transport *t = ch->t;
+    while (ch->step == CHAN_UP && !ch->paused && !t->closed) {
+        int n = ssh_channel_read_nonblocking(ch->channel, part, sizeof part, 0);
         if (n > 0) {
             transport_got(t, part, n);
             continue;
         }
-        if (n == SSH_ERROR || n == SSH_EOF || ssh_channel_is_eof(s->channel) ||
-            ssh_channel_is_closed(s->channel) || !ssh_is_connected(s->session))
-            fail(t, E_HOST, "the connection was closed");
+        if (n == SSH_ERROR || n == SSH_EOF || ssh_channel_is_eof(ch->channel) ||
+            ssh_channel_is_closed(ch->channel) ||
+            !ssh_is_connected(ch->conn->session)) {
+            struct err why;
+            err_set(&why, E_HOST, "%s: the connection was closed", ch->conn->host);
+            chan_fail(ch, &why);
+        }
         return;
     }
 }
 
-static void ssh_flush(struct transport *t)
+static void chan_write(struct chan *ch)
 {
-    struct ssh_link *s = t->kind;
-    while (s->step == SSH_UP && t->out_at < t->out.len) {
+    struct transport *t = ch->t;
+    while (ch->step == CHAN_UP && t->out_at < t->out.len) {
         size_t left = t->out.len - t->out_at;
-        int n = ssh_channel_write(s->channel, t->out.data + t->out_at,
+        int n = ssh_channel_write(ch->channel, t->out.data + t->out_at,
                                   left < 32768 ? left : 32768);
         if (n <= 0)
             break; /* no window now; a broken one is told by the read side */
         transport_sent(t, n);
     }
-    if (s->io)
-        sd_event_source_set_io_events(
-            s->io,
-            EPOLLIN |
-                (ssh_get_poll_flags(s->session) & SSH_WRITE_PENDING ? EPOLLOUT : 0));
 }
 
-static void walk(struct transport *t)
+static void chan_walk(struct chan *ch)
 {
-    static int (*const steps[])(struct transport *) = {
-        [SSH_HANDSHAKE] = handshake,
-        [SSH_AUTHENTICATE] = authenticate,
-        [SSH_OPEN_CHANNEL] = open_channel,
-        [SSH_SUBSYSTEM] = subsystem};
-    struct ssh_link *s = t->kind;
-    while (s->step > SSH_RESOLVE && s->step < SSH_UP) {
-        int r = steps[s->step](t);
+    static int (*const steps[])(struct chan *, struct err *) = {
+        [CHAN_OPEN] = open_channel, [CHAN_SUBSYSTEM] = subsystem};
+    struct transport *t = ch->t;
+    while (ch->step < CHAN_UP) {
+        struct err why;
+        int r = steps[ch->step](ch, &why);
         if (r < 0)
+            chan_fail(ch, &why);
+        if (r <= 0)
             return;
-        if (r == 0)
-            break;
-        if (++s->step == SSH_UP)
+        if (++ch->step == CHAN_UP)
             transport_is_up(t);
     }
-    if (s->step == SSH_DOWN || t->closed)
-        return;
-    read_all(t);
-    if (s->step != SSH_DOWN && !t->closed)
-        ssh_flush(t);
+    if (!t->closed)
+        chan_read(ch);
+    if (!t->closed)
+        chan_write(ch);
+}
+
+static void conn_walk(struct conn *c)
+{
+    static int (*const steps[])(struct conn *, struct err *) = {
+        [CONN_HANDSHAKE] = handshake, [CONN_LOGIN] = login};
+    while (c->step == CONN_HANDSHAKE || c->step == CONN_LOGIN) {
+        struct err why;
+        int r = steps[c->step](c, &why);
+        if (r < 0)
+            conn_fail(c, &why);
+        if (r <= 0)
+            break;
+        c->step++;
+    }
+    c->refs++;
+    c->walk++;
+    struct chan *ch;
+    while (c->step == CONN_READY && (ch = next_chan(c)))
+        chan_walk(ch);
+    if (c->io) {
+        bool pending = ssh_get_poll_flags(c->session) & SSH_WRITE_PENDING;
+        sd_event_source_set_io_events(c->io, EPOLLIN | (pending ? EPOLLOUT : 0));
+    }
+    conn_unref(c);
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *arg)
 {
-    walk(arg);
+    conn_walk(arg);
     return 0;
+}
+
+static int on_again(sd_event_source *source, void *arg)
+{
+    conn_walk(arg);
+    return 0;
+}
+
+static void walk_soon(struct conn *c)
+{
+    if (c->step != CONN_DOWN && c->step != CONN_RESOLVE)
+        sd_event_source_set_enabled(c->again, SD_EVENT_ONESHOT);
 }
 
 static void on_resolved(int fd, const struct err *err, void *arg)
 {
-    struct transport *t = arg;
-    struct ssh_link *s = t->kind;
+    struct conn *c = arg;
     if (fd < 0) {
-        s->step = SSH_DOWN;
-        transport_is_down(t, err);
+        conn_fail(c, err);
         return;
     }
-    s->fd = fd;
-    ssh_options_set(s->session, SSH_OPTIONS_FD, &s->fd);
-    if (sd_event_add_io(t->event, &s->io, fd, EPOLLIN, on_io, t) < 0) {
-        fail(t, E_SYS, "event");
+    c->fd = fd;
+    ssh_options_set(c->session, SSH_OPTIONS_FD, &c->fd);
+    if (sd_event_add_io(c->event, &c->io, fd, EPOLLIN, on_io, c) < 0) {
+        struct err why = failure(c, E_SYS, "event");
+        conn_fail(c, &why);
         return;
     }
-    s->step = SSH_HANDSHAKE;
-    walk(t);
+    c->step = CONN_HANDSHAKE;
+    conn_walk(c);
 }
 
-static int set_options(struct ssh_link *s, const struct transport_spec *spec,
+static int set_options(struct conn *c, const struct transport_spec *spec,
                        struct err *err)
 {
     int no = 0;
     unsigned port = spec->port ? spec->port : 22;
-    if (ssh_options_set(s->session, SSH_OPTIONS_PROCESS_CONFIG, &no) < 0 ||
-        ssh_options_set(s->session, SSH_OPTIONS_HOST, spec->host) < 0 ||
-        ssh_options_set(s->session, SSH_OPTIONS_PORT, &port) < 0 ||
-        ssh_options_set(s->session, SSH_OPTIONS_USER,
-                        spec->user ? spec->user : "root") < 0 ||
-        ssh_options_set(s->session, SSH_OPTIONS_KNOWNHOSTS, spec->known_hosts) < 0 ||
-        ssh_options_set(s->session, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, spec->known_hosts) <
-            0)
-        return err_set(err, E_CONFIG, "%s: %s", spec->host, ssh_get_error(s->session));
-    ssh_set_blocking(s->session, 0);
-    if (ssh_pki_import_privkey_file(spec->identity, NULL, NULL, NULL, &s->key) !=
+    const char *user = spec->user ? spec->user : "root", *known = spec->known_hosts;
+    if (ssh_options_set(c->session, SSH_OPTIONS_PROCESS_CONFIG, &no) < 0 ||
+        ssh_options_set(c->session, SSH_OPTIONS_HOST, spec->host) < 0 ||
+        ssh_options_set(c->session, SSH_OPTIONS_PORT, &port) < 0 ||
+        ssh_options_set(c->session, SSH_OPTIONS_USER, user) < 0 ||
+        ssh_options_set(c->session, SSH_OPTIONS_KNOWNHOSTS, known) < 0 ||
+        ssh_options_set(c->session, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, known) < 0)
+        return err_set(err, E_CONFIG, "%s: %s", spec->host, ssh_get_error(c->session));
+    ssh_set_blocking(c->session, 0);
+    if (ssh_pki_import_privkey_file(spec->identity, NULL, NULL, NULL, &c->key) !=
         SSH_OK)
         return err_set(err, E_CONFIG,
                        "cannot read the private key '%s'; 'lodge site init' makes one",
@@ -221,45 +304,91 @@ static int set_options(struct ssh_link *s, const struct transport_spec *spec,
     return 0;
 }
 
-static void ssh_link_close(struct transport *t)
-{
-    struct ssh_link *s = t->kind;
-    resolve_free(s->resolve);
-    sd_event_source_disable_unref(s->io);
-    if (s->channel)
-        ssh_channel_free(s->channel);
-    ssh_key_free(s->key);
-    if (s->session) {
-        ssh_silent_disconnect(s->session); /* closes the descriptor, waits for nobody */
-        ssh_free(s->session);
-    }
-    free(s->host);
-    free(s->subsystem);
-    free(s);
-}
-
-static int ssh_link_open(struct transport *t, const struct transport_spec *spec,
-                         struct err *err)
+static int conn_new(sd_event *event, const struct transport_spec *spec,
+                    struct conn **out, struct err *err)
 {
     if (!spec->host || !spec->identity || !spec->known_hosts)
         return err_set(err, E_CONFIG,
                        "transport ssh needs a host, a key and known hosts");
-    struct ssh_link *s = calloc(1, sizeof *s);
-    if (!s)
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c)
         return err_oom(err);
-    t->kind = s;
-    s->host = strdup(spec->host);
-    s->subsystem = strdup(spec->subsystem ? spec->subsystem : "lodge");
-    s->session = ssh_new();
-    int r = s->host && s->subsystem && s->session ? set_options(s, spec, err)
-                                                  : err_oom(err);
-    if (r == 0)
-        r = resolve_connect(t->event, spec->host, spec->port ? spec->port : 22,
-                            on_resolved, t, &s->resolve, err);
+    *c = (struct conn){.refs = 1, .event = sd_event_ref(event)};
+    list_init(&c->chans);
+    c->host = strdup(spec->host);
+    c->session = ssh_new();
+    int r = c->host && c->session ? set_options(c, spec, err) : err_oom(err);
+    if (r == 0 && sd_event_add_defer(event, &c->again, on_again, c) < 0)
+        r = err_oom(err);
+    if (r == 0) {
+        sd_event_source_set_enabled(c->again, SD_EVENT_OFF);
+        r = resolve_connect(event, spec->host, spec->port ? spec->port : 22,
+                            on_resolved, c, &c->resolve, err);
+    }
     if (r < 0)
-        ssh_link_close(t);
+        conn_unref(c);
+    else
+        *out = c;
     return r;
 }
 
-const struct transport_ops transport_ssh = {
-    .name = "ssh", .open = ssh_link_open, .flush = ssh_flush, .close = ssh_link_close};
+static void chan_close(struct transport *t)
+{
+    struct chan *ch = t->kind;
+    if (!ch)
+        return;
+    if (ch->conn)
+        list_remove(&ch->in);
+    if (ch->channel)
+        ssh_channel_free(ch->channel);
+    if (ch->conn)
+        walk_soon(ch->conn);
+    conn_unref(ch->conn);
+    free(ch->subsystem);
+    free(ch);
+}
+
+static int chan_open(struct transport *t, const struct transport_spec *spec,
+                     struct err *err)
+{
+    const struct transport *over = spec->over;
+    struct conn *shared = over && over->ops == &transport_ssh && over->kind
+                              ? ((struct chan *)over->kind)->conn
+                              : NULL;
+    struct chan *ch = t->kind = calloc(1, sizeof *ch);
+    if (!ch || !(ch->subsystem = strdup(spec->subsystem ? spec->subsystem : "lodge"))) {
+        chan_close(t);
+        return err_oom(err);
+    }
+    ch->t = t;
+    if (shared && shared->step != CONN_DOWN) {
+        shared->refs++;
+        ch->conn = shared;
+    } else if (conn_new(t->event, spec, &ch->conn, err) < 0) {
+        chan_close(t);
+        return -1;
+    }
+    list_add(&ch->conn->chans, &ch->in);
+    walk_soon(ch->conn);
+    return 0;
+}
+
+static void chan_flush(struct transport *t)
+{
+    struct chan *ch = t->kind;
+    chan_write(ch);
+    walk_soon(ch->conn);
+}
+
+static void chan_pause(struct transport *t, bool on)
+{
+    struct chan *ch = t->kind;
+    ch->paused = on;
+    walk_soon(ch->conn);
+}
+
+const struct transport_ops transport_ssh = {.name = "ssh",
+                                            .open = chan_open,
+                                            .flush = chan_flush,
+                                            .pause = chan_pause,
+                                            .close = chan_close};

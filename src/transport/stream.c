@@ -16,6 +16,7 @@ struct stream {
     int fd;
     sd_event_source *io, *ready;
     int child; /* pidfd, or -1 */
+    bool paused;
 };
 
 static void fail(struct transport *t, enum err_code code, const char *why)
@@ -30,7 +31,8 @@ static void fail(struct transport *t, enum err_code code, const char *why)
 static void want(struct transport *t)
 {
     struct stream *s = t->kind;
-    uint32_t events = EPOLLIN | (t->out.len > t->out_at ? EPOLLOUT : 0);
+    uint32_t events =
+        (s->paused ? 0 : EPOLLIN) | (t->out.len > t->out_at ? EPOLLOUT : 0);
     sd_event_source_set_io_events(s->io, events);
 }
 
@@ -94,6 +96,12 @@ int transport_stream_open(struct transport *t, int fd, struct err *err)
     return 0;
 }
 
+void transport_stream_pause(struct transport *t, bool on)
+{
+    ((struct stream *)t->kind)->paused = on;
+    want(t);
+}
+
 void transport_stream_close(struct transport *t)
 {
     struct stream *s = t->kind;
@@ -147,8 +155,10 @@ static int unix_open(struct transport *t, const struct transport_spec *spec,
 const struct transport_ops transport_exec = {.name = "exec",
                                              .open = exec_open,
                                              .flush = transport_stream_flush,
+                                             .pause = transport_stream_pause,
                                              .close = transport_stream_close};
 const struct transport_ops transport_unix = {.name = "unix",
                                              .open = unix_open,
                                              .flush = transport_stream_flush,
+                                             .pause = transport_stream_pause,
                                              .close = transport_stream_close};

@@ -53,6 +53,19 @@ void transport_sent(struct transport *t, size_t n)
     t->out_at = t->out.len = 0;
     if (t->out.size > 65536)
         str_buf_done(&t->out);
+    if (t->cb.drained && !t->closed && !t->is_down)
+        CALL_BACK(t, t->cb.drained(t->arg));
+}
+
+size_t transport_pending(const struct transport *t)
+{
+    return t->out.len - t->out_at;
+}
+
+void transport_pause(struct transport *t, bool on)
+{
+    if (!t->is_down && !t->closed)
+        t->ops->pause(t, on);
 }
 
 int transport_open(sd_event *event, const struct transport_spec *spec,

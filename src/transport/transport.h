@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/own.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -23,6 +24,9 @@ struct transport_spec {
     const char *subsystem;   /* ssh: NULL is "lodge" */
     const char *const *argv; /* exec */
     const char *path;        /* unix: NULL is this machine's agent.sock */
+    /* A transport whose connection may be shared (ssh: one more channel); else ignored.
+     */
+    const struct transport *over;
 };
 
 /* What the stream tells. After `down` nothing more comes; the transport must still be
@@ -31,6 +35,8 @@ struct transport_callbacks {
     void (*up)(void *arg);
     void (*data)(const void *data, size_t len, void *arg);
     void (*down)(const struct err *why, void *arg);
+    /* All that was queued is on its way. May be NULL. */
+    void (*drained)(void *arg);
 };
 
 struct transport;
@@ -42,6 +48,11 @@ int transport_open(sd_event *event, const struct transport_spec *spec,
                    struct transport **out, struct err *err);
 /* Queue bytes; E_BUSY, and nothing queued, when the other end has let 8 MiB pile up. */
 int transport_send(struct transport *t, const void *data, size_t len, struct err *err);
+/* Bytes queued and not on their way: who relays stops reading its other side by this.
+ */
+size_t transport_pending(const struct transport *t);
+/* Let data wait at the other end (on), or take it again. */
+void transport_pause(struct transport *t, bool on);
 /* NULL is fine. No callback comes any more. */
 void transport_close(struct transport *t);
 
@@ -54,6 +65,7 @@ struct transport_ops {
                 struct err *err);
     /* Send what is in t->out, as far as it goes now. */
     void (*flush)(struct transport *t);
+    void (*pause)(struct transport *t, bool on);
     void (*close)(struct transport *t);
 };
 extern const struct transport_ops transport_ssh, transport_exec, transport_unix;
@@ -82,4 +94,5 @@ void transport_sent(struct transport *t, size_t n);
 /* A stream over one nonblocking descriptor, shared by exec and unix. Takes fd. */
 int transport_stream_open(struct transport *t, int fd, struct err *err);
 void transport_stream_flush(struct transport *t);
+void transport_stream_pause(struct transport *t, bool on);
 void transport_stream_close(struct transport *t);
