@@ -63,6 +63,19 @@ void str_buf_printf(struct str_buf *b, const char *fmt, ...)
     va_end(ap);
 }
 
+void str_buf_compact(struct str_buf *b, size_t *at)
+{
+    enum { KEEP = 65536 };
+    if (*at < b->len && *at < KEEP)
+        return;
+    b->len -= *at;
+    if (b->len)
+        memmove(b->data, b->data + *at, b->len);
+    else if (b->size > KEEP)
+        str_buf_done(b);
+    *at = 0;
+}
+
 char *str_buf_take(struct str_buf *b)
 {
     if (!b->data && !b->failed)

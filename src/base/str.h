@@ -21,6 +21,9 @@ void str_buf_printf(struct str_buf *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void str_buf_vprintf(struct str_buf *b, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0)));
+/* For a buffer used as a queue: *at bytes at its front are consumed. Gives their room back
+ * when that is cheap, and sets *at to 0 then. */
+void str_buf_compact(struct str_buf *b, size_t *at);
 /* The string, owned by the caller ("" when nothing was added); NULL without memory. */
 char *str_buf_take(struct str_buf *b);
 void str_buf_done(struct str_buf *b);

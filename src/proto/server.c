@@ -4,6 +4,7 @@
 #include "proto/server.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -111,12 +112,7 @@ static bool conn_flush(struct rpc_conn *c)
             return false;
         c->out_at += n;
     }
-    if (c->out_at == c->out.len) {
-        c->out_at = 0;
-        c->out.len = 0;
-        if (c->out.size > 65536)
-            str_buf_done(&c->out);
-    }
+    str_buf_compact(&c->out, &c->out_at);
     sd_event_source_set_io_events(c->io, c->out.len ? EPOLLIN | EPOLLOUT : EPOLLIN);
     return true;
 }
@@ -169,6 +165,40 @@ static const struct rpc_method *find(const struct rpc_server *s, const char *nam
     return NULL;
 }
 
+static int run_ping(struct rpc_conn *c, json_t *params, struct err *err)
+{
+    return 0;
+}
+
+static int run_subscribe(struct rpc_conn *c, json_t *params, struct err *err)
+{
+    c->subscribed = true;
+    return 0;
+}
+
+/* Root may act as somebody else from now on: so the controller tunnels a user's stream.
+ */
+static int run_as(struct rpc_conn *c, json_t *params, struct err *err)
+{
+    json_int_t uid, gid;
+    if (rpc_unpack(params, err, "session.as", "{s:I, s:I !}", "uid", &uid, "gid",
+                   &gid) < 0)
+        return -1;
+    if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
+        return err_set(err, E_PROTO, "session.as: not an id");
+    if (c->uid != 0)
+        return err_set(err, E_PERM, "only root may act as somebody else");
+    c->uid = uid;
+    c->gid = gid;
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(struct rpc_conn *c, json_t *params, struct err *err);
+} builtins[] = {
+    {"ping", run_ping}, {"events.subscribe", run_subscribe}, {"session.as", run_as}};
+
 static void dispatch(struct rpc_conn *c, json_t *message)
 {
     const char *id, *method;
@@ -179,15 +209,12 @@ static void dispatch(struct rpc_conn *c, json_t *message)
         refuse(c, "", E_PROTO, err.text);
         return;
     }
-    if (!strcmp(method, "ping")) {
-        conn_send(c, rpc_answer(id, NULL), NULL, 0);
-        return;
-    }
-    if (!strcmp(method, "events.subscribe")) {
-        c->subscribed = true;
-        conn_send(c, rpc_answer(id, NULL), NULL, 0);
-        return;
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(builtins); i++)
+        if (!strcmp(method, builtins[i].name)) {
+            bool fine = builtins[i].run(c, params, &err) == 0;
+            conn_send(c, fine ? rpc_answer(id, NULL) : rpc_refusal(id, &err), NULL, 0);
+            return;
+        }
     const struct rpc_method *m = find(c->server, method);
     if (!m || c->ncalls >= CALLS_MAX) {
         refuse(c, id, m ? E_BUSY : E_PROTO,

@@ -48,12 +48,8 @@ void transport_is_down(struct transport *t, const struct err *why)
 void transport_sent(struct transport *t, size_t n)
 {
     t->out_at += n;
-    if (t->out_at < t->out.len)
-        return;
-    t->out_at = t->out.len = 0;
-    if (t->out.size > 65536)
-        str_buf_done(&t->out);
-    if (t->cb.drained && !t->closed && !t->is_down)
+    str_buf_compact(&t->out, &t->out_at);
+    if (!t->out.len && t->cb.drained && !t->closed && !t->is_down)
         CALL_BACK(t, t->cb.drained(t->arg));
 }
 

@@ -62,6 +62,23 @@ static void test_nearest(void **state)
     assert_false(str_is_name(""));
 }
 
+static void test_queue(void **state)
+{
+    AUTO_BUF b = {0};
+    size_t at = 3;
+    str_buf_puts(&b, "abcdef");
+    str_buf_compact(&b, &at);
+    assert_int_equal(at, 3); /* too little to move for */
+    at = 6;
+    str_buf_compact(&b, &at);
+    assert_true(at == 0 && b.len == 0);
+    for (int i = 0; i < 100000; i++)
+        str_buf_puts(&b, i == 70000 ? "x" : "-");
+    at = 70000;
+    str_buf_compact(&b, &at);
+    assert_true(at == 0 && b.len == 30000 && b.data[0] == 'x');
+}
+
 static void expect_hosts(const char *text, const char *expanded, const char *folded)
 {
     AUTO(hostlist) h = NULL;
@@ -181,10 +198,11 @@ static void test_dirs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_err),     cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_nearest), cmocka_unit_test(test_hostlist),
-        cmocka_unit_test(test_files),   cmocka_unit_test(test_pass_fds),
-        cmocka_unit_test(test_proc),    cmocka_unit_test(test_dirs),
+        cmocka_unit_test(test_err),      cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_nearest),  cmocka_unit_test(test_hostlist),
+        cmocka_unit_test(test_queue),    cmocka_unit_test(test_files),
+        cmocka_unit_test(test_pass_fds), cmocka_unit_test(test_proc),
+        cmocka_unit_test(test_dirs),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

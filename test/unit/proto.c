@@ -114,7 +114,7 @@ static void stop(struct rpc_call *call, json_t *params, void *arg)
 
 static const struct rpc_method methods[] = {
     {"echo", echo},   {"fail", refuse}, {"swap", swap_fds}, {"upgrade", upgrade},
-    {"shout", shout}, {"stop", stop}, {NULL, NULL},
+    {"shout", shout}, {"stop", stop},   {NULL, NULL},
 };
 
 static char path[64];
@@ -243,6 +243,25 @@ static void test_events(void **state)
     assert_int_equal(err.code, E_TIMEOUT);
 }
 
+static void test_act_as(void **state)
+{
+    AUTO(rpc_client) c = dial();
+    AUTO_JSON result = NULL;
+    struct err err;
+    json_t *who = json_pack("{s:i, s:i}", "uid", 65534, "gid", 65534);
+    int r = rpc_client_call(c, "session.as", json_incref(who), NULL, NULL, &err);
+    if (getuid() == 0) {
+        assert_int_equal(r, 0);
+        assert_int_equal(rpc_client_call(c, "echo", NULL, NULL, &result, &err), 0);
+        assert_int_equal(json_integer_value(json_object_get(result, "uid")), 65534);
+        r = rpc_client_call(c, "session.as", json_pack("{s:i,s:i}", "uid", 0, "gid", 0),
+                            NULL, NULL, &err);
+    }
+    assert_int_equal(r, -1);
+    assert_int_equal(err.code, E_PERM);
+    json_decref(who);
+}
+
 /* Rubbish, half lines and clients that never read must not hurt the others. */
 static void test_hostile(void **state)
 {
@@ -273,10 +292,10 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),   cmocka_unit_test(test_line_too_long),
-        cmocka_unit_test(test_call),    cmocka_unit_test(test_fds),
-        cmocka_unit_test(test_events),  cmocka_unit_test(test_upgrade),
-        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_lines),  cmocka_unit_test(test_line_too_long),
+        cmocka_unit_test(test_call),   cmocka_unit_test(test_fds),
+        cmocka_unit_test(test_events), cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_act_as), cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests_name("proto", tests, start, end);
 }
