@@ -7,3 +7,11 @@ src_proto_libproto_la_SOURCES = \
     src/proto/client.c src/proto/client.h \
     src/proto/rpc.c src/proto/rpc.h \
     src/proto/server.c src/proto/server.h
+
+# Apart, because only what deals with tickets needs libsodium.
+noinst_LTLIBRARIES += src/proto/libticket.la
+src_proto_libticket_la_SOURCES = \
+    src/proto/ticket.c src/proto/ticket.h \
+    src/proto/ticket_keys.c src/proto/ticket_keys.h
+src_proto_libticket_la_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS)
+src_proto_libticket_la_LIBADD = $(SODIUM_LIBS)
