@@ -1,1 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+store_migrations = $(top_srcdir)/schema/db/0001-documents.sql
+EXTRA_DIST += schema/db build-aux/sql2c
+noinst_LTLIBRARIES += src/store/libstore.la
+src_store_libstore_la_SOURCES = \
+    src/store/documents.c src/store/migrations.h src/store/operations.c src/store/sql.h \
+    src/store/store.c src/store/store.h src/store/whole.c
+nodist_src_store_libstore_la_SOURCES = src/store/migrations.c
+src_store_libstore_la_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+CLEANFILES += src/store/migrations.c
+src/store/migrations.c: $(store_migrations) $(top_srcdir)/build-aux/sql2c
+	$(AM_V_GEN)$(MKDIR_P) src/store && \
+	    $(top_srcdir)/build-aux/sql2c $(store_migrations) >$@.tmp && mv $@.tmp $@
