@@ -10,7 +10,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
+struct dispatch;
 struct hostlist;
+struct rpc_client;
 
 /* What every verb gets, filled from the options that all verbs share. */
 struct cli {
@@ -27,6 +29,8 @@ struct cli {
     json_t *data;   /* of --json, an array; NULL: nothing was printed by a table */
     json_t *errors; /* of --json */
     int status;     /* of the first error told by cli_error() */
+    struct dispatch *dispatch;
+    struct rpc_client *lodged;
 };
 
 /* For max_args: any number of names, options anywhere between them; or a command: what
@@ -101,6 +105,14 @@ bool cli_colour(FILE *to);
 int cli_names(int nargs, char **args, struct hostlist **out, struct err *err);
 /* For main: print what --json gathered, with r's error; the exit status. */
 int cli_finish(struct cli *cli, int r, const struct err *err);
+
+/* --- methods of the controller (call.c) ----------------------------------------------
+ * Steals params (NULL: none). Asks lodged if its socket answers
+ * ($LODGE_CONTROLLER_SOCKET, lodged.sock in the run directory, the system's), else runs
+ * the very same method in this process on the user's own store. */
+int cli_call(struct cli *cli, const char *method, json_t *params, json_t **result,
+             struct err *err);
+void cli_call_done(struct cli *cli);
 
 /* --- completion (complete.c) ---------------------------------------------------------
  */

@@ -231,5 +231,6 @@ int main(int argc, char **argv)
     int status = cli_finish(&cli, r, &err);
     json_decref(cli.data);
     json_decref(cli.errors);
+    cli_call_done(&cli);
     return status;
 }

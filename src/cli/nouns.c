@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The list of nouns; each lives in its own file cli_NOUN.c. */
-#include "cli/cli.h"
+/* The list of nouns, in the order in which help shows them. */
+#include "cli/nouns.h"
 
 #include <stddef.h>
 
 const struct cli_noun *const cli_nouns[] = {
+    &cli_noun_op,
     NULL,
 };

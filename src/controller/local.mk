@@ -1,1 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+noinst_LTLIBRARIES += src/controller/libcontroller.la
+src_controller_libcontroller_la_SOURCES = \
+    src/controller/dispatch.c src/controller/dispatch.h \
+    src/controller/handlers.h src/controller/op.c
+# What a program needs that links libcontroller.la, besides libproto and libbase.
+CONTROLLER_LIBS = src/controller/libcontroller.la src/store/libstore.la \
+    src/profile/libprofile.la $(SQLITE_LIBS) $(XML2_LIBS)
+
+sbin_PROGRAMS += lodged
+lodged_SOURCES = src/controller/main.c
+lodged_LDADD = $(CONTROLLER_LIBS) src/proto/libproto.la src/base/libbase.la \
+    $(JANSSON_LIBS) $(SYSTEMD_LIBS)

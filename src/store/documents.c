@@ -134,13 +134,13 @@ int store_doc_get(struct store *s, const char *kind, uid_t owner, const char *na
                   uint32_t version, json_t **out, struct err *err)
 {
     AUTO_T(json_t) rows = NULL;
-    if (store_sql(
-            s, &rows, err,
-            "SELECT d.name, d.owner, r.version, r.at_ms, r.who, r.action, r.body, "
-            "r.summary FROM document d JOIN revision r ON r.document = d.id "
-            "WHERE d.kind = ?1 AND d.owner = ?2 AND d.name = ?3 AND r.version = "
-            "CASE ?4 WHEN 0 THEN d.version ELSE ?4 END AND r.body IS NOT NULL",
-            "sisi", kind, (int64_t)owner, name, (int64_t)version) < 0 ||
+    if (store_sql(s, &rows, err,
+                  "SELECT d.name, d.owner, r.version, r.at_ms AS at, r.who, r.action, "
+                  "r.body, "
+                  "r.summary FROM document d JOIN revision r ON r.document = d.id "
+                  "WHERE d.kind = ?1 AND d.owner = ?2 AND d.name = ?3 AND r.version = "
+                  "CASE ?4 WHEN 0 THEN d.version ELSE ?4 END AND r.body IS NOT NULL",
+                  "sisi", kind, (int64_t)owner, name, (int64_t)version) < 0 ||
         open_summaries(rows, err) < 0)
         return -1;
     if (!json_array_size(rows) && version)
@@ -158,7 +158,7 @@ int store_doc_list(struct store *s, const char *kind, uid_t owner, bool all,
 {
     AUTO_T(json_t) rows = NULL;
     if (store_sql(s, &rows, err,
-                  "SELECT d.name, d.owner, r.version, r.at_ms, r.who, r.summary "
+                  "SELECT d.name, d.owner, r.version, r.at_ms AS at, r.who, r.summary "
                   "FROM document d JOIN revision r "
                   "ON r.document = d.id AND r.version = d.version "
                   "WHERE d.kind = ?1 AND NOT d.removed AND (d.owner IN (?2, 0) OR ?3) "
@@ -176,7 +176,7 @@ int store_doc_history(struct store *s, const char *kind, uid_t owner, const char
     AUTO_T(json_t) rows = NULL;
     if (store_sql(
             s, &rows, err,
-            "SELECT d.name, r.version, r.at_ms, r.who, r.action FROM document d "
+            "SELECT d.name, r.version, r.at_ms AS at, r.who, r.action FROM document d "
             "JOIN revision r ON r.document = d.id WHERE d.kind = ? AND d.owner = ? "
             "AND d.name = ? ORDER BY r.version DESC",
             "sis", kind, (int64_t)owner, name) < 0)

@@ -8,7 +8,8 @@
 OWN_CLEANUP(json_t, json_decref)
 
 #define COLUMNS                                                                        \
-    "id, method, target, who, request, state, started_ms, ended_ms, result, error"
+    "id, method, target, who, request, state, started_ms AS started, ended_ms AS "     \
+    "ended, result, error"
 
 int store_op_start(struct store *s, const char *method, const char *target, uid_t who,
                    const char *request, int64_t *id, struct err *err)

@@ -40,7 +40,7 @@ int store_doc_put(struct store *s, const char *kind, uid_t owner, const char *na
                   struct err *err);
 int store_doc_remove(struct store *s, const char *kind, uid_t owner, const char *name,
                      uid_t who, struct err *err);
-/* {name, owner, version, at_ms, who, action, body, summary}; version 0: the current
+/* {name, owner, version, at, who, action, body, summary}; version 0: the current
  * one, not if it is removed. E_NOENT if there is none. */
 int store_doc_get(struct store *s, const char *kind, uid_t owner, const char *name,
                   uint32_t version, json_t **out, struct err *err);

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each noun is a file NOUN.c that defines cli_noun_NOUN. */
+#pragma once
+#include "cli/cli.h"
+
+extern const struct cli_noun cli_noun_op;

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of methods, one a noun; each ends with a NULL name. */
+#pragma once
+#include "controller/dispatch.h"
+
+extern const struct dispatch_method dispatch_op[];
