@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent: one process a node (or a user) that owns VMs. One thread, sd-event. */
+#pragma once
+#include "agent/vm.h"
+#include "place/auto.h"
+#include "proto/server.h"
+
+#include <stdbool.h>
+
+struct agent {
+    sd_event *event;
+    struct rpc_server *server;
+    struct list vms;
+    char tag[4];      /* begins the id of each VM of this agent: see agent_tag() */
+    bool stay;        /* do not end when idle */
+    unsigned idle_ms; /* how long without VMs and calls until the end */
+    sd_event_source *idle;
+    struct place_facts facts;
+    unsigned busy; /* calls and relays under way */
+};
+
+/* Read the rows and take up what was under way: adopt, clean, boot again. Then sweep
+ * what belongs to nothing. */
+int agent_load(struct agent *a, struct err *err);
+void agent_unload(struct agent *a);
+/* Somebody asked something, or a VM went: think about ending later. */
+void agent_touch(struct agent *a);
+/* A name (among the VMs that uid may see) or an id. E_NOENT, E_EXISTS if it is not the
+ * only one. Someone else's VM is as if it were not there. */
+struct vm *agent_find(struct agent *a, uid_t uid, const char *name, struct err *err);
+bool agent_may(const struct vm *vm, uid_t uid);
+/* For type auto; valid until asked again. */
+const struct place_facts *agent_facts(struct agent *a);
+/* The profile that the ticket grants uid for this job (NULL: not known). */
+int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
+                 struct profile **out, struct err *err);
+extern const struct rpc_method agent_methods[];

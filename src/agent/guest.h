@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's end of the channel to lodge-guest, and the relays of clients over it. The
+ * guest is not trusted: chan.h checks sizes, credits and states, and what it may open,
+ * which is nothing. */
+#pragma once
+#include "agent/vm.h"
+#include "proto/server.h"
+
+/* Connect to the socket the type told, again and again, until closed. When the guest
+ * says hello it gets its identity; when it has taken that, life_guest_up(). */
+void guest_open(struct vm *vm);
+void guest_close(struct vm *vm);
+bool guest_is_up(const struct vm *vm);
+/* Ask it to shut down; false: it does not listen. */
+bool guest_shutdown(struct vm *vm);
+/* Open a stream with this request (stolen) and give the client of `call` to it: the
+ * call is answered by an upgrade, or refused. */
+void guest_relay(struct vm *vm, struct rpc_call *call, json_t *request);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the node has, what VMs hold of it. A VM that is live, or about to be, holds what
+ * its profile says: the rows are the books, nothing else is kept. */
+#pragma once
+#include "agent/agent.h"
+
+/* Does vm fit beside all others? E_BUSY says what is missing and who holds it. */
+int reserve_check(struct agent *a, const struct vm *vm, struct err *err);
+/* {"memory_bytes": {"total", "held"}, ...} for agent.info. */
+json_t *reserve_show(struct agent *a);
