@@ -3,4 +3,5 @@
 #pragma once
 #include "cli/cli.h"
 
+extern const struct cli_noun cli_noun_node;
 extern const struct cli_noun cli_noun_op;

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lodge node: what a machine is and can do. */
+#include "cli/nouns.h"
+
+#include <string.h>
+
+#include "base/own.h"
+#include "node/node.h"
+
+OWN_CLEANUP(json_t, json_decref)
+
+static const struct cli_column columns[] = {
+    {"fact", CLI_TEXT, .help = "what was looked at"},
+    {"grade", CLI_STATE, .help = "ok, warn, fail"},
+    {"text", CLI_TEXT, .help = "what is"},
+    {"advice", CLI_TEXT, .help = "the way out"},
+    {0},
+};
+
+static json_t *to_rows(const struct node_line *lines, int count)
+{
+    json_t *rows = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:s, s:s}", "fact", lines[i].fact, "grade",
+                            node_grade_name(lines[i].grade), "text", lines[i].text,
+                            "advice", lines[i].advice));
+    return rows;
+}
+
+/* For people: the advice below its line. */
+static void print_lines(const struct node_line *lines, int count)
+{
+    static const char *const colours[] = {"32", "33", "31"};
+    bool colour = cli_colour(stdout);
+    for (int i = 0; i < count; i++) {
+        const struct node_line *l = &lines[i];
+        if (colour)
+            printf("\033[%sm%-4s\033[0m", colours[l->grade], node_grade_name(l->grade));
+        else
+            printf("%-4s", node_grade_name(l->grade));
+        printf("  %-13s  %s\n", l->fact, l->text);
+        if (*l->advice)
+            printf("%19s  -> %s\n", "", l->advice);
+    }
+}
+
+static int run_check(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    AUTO(node_facts) facts = NULL;
+    struct node_line lines[NODE_LINES_MAX];
+    if (node_facts_probe(NODE_PROBE_MS, &facts, err) < 0)
+        return -1;
+    int count = node_judge(facts, lines, NODE_LINES_MAX);
+    if (cli->json || cli->parsable || cli->columns) {
+        AUTO_T(json_t) rows = to_rows(lines, count);
+        if (cli_table(cli, columns, rows, err) < 0)
+            return -1;
+    } else {
+        print_lines(lines, count);
+    }
+    for (int i = 0; i < count; i++)
+        if (lines[i].grade == NODE_FAIL)
+            return 1;
+    return 0;
+}
+
+static int run_facts(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    AUTO(node_facts) facts = NULL;
+    if (node_facts_probe(NODE_PROBE_MS, &facts, err) < 0)
+        return -1;
+    AUTO_T(json_t) all = node_facts_to_json(facts);
+    if (!all)
+        return err_oom(err);
+    json_dumpf(all, stdout, JSON_INDENT(2));
+    putchar('\n');
+    return 0;
+}
+
+static const struct cli_verb verbs[] = {
+    {"check", "", "what this machine can do, and what is in the way", 0, 0,
+     .run = run_check},
+    {"facts", "", "everything known about this machine, as JSON", 0, 0,
+     .run = run_facts},
+    {0},
+};
+
+const struct cli_noun cli_noun_node = {"node", "the machines that run virtual machines",
+                                       verbs};
