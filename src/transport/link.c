@@ -370,6 +370,11 @@ void link_free(struct link *l)
     free(l);
 }
 
+const struct transport *link_transport(const struct link *l)
+{
+    return l->state == LINK_UP ? l->transport : NULL;
+}
+
 enum link_state link_state(const struct link *l)
 {
     return l->state;

@@ -35,6 +35,9 @@ typedef void (*link_done_f)(json_t *result, const struct err *err, void *arg);
 int link_call(struct link *l, const char *method, json_t *params, unsigned timeout_ms,
               link_done_f done, void *arg, struct err *err);
 
+/* The transport while it is up, to open another stream over it; else NULL. */
+const struct transport *link_transport(const struct link *l);
+
 enum link_state link_state(const struct link *l);
 /* Why it is down; "" if it never was. */
 const char *link_why(const struct link *l);

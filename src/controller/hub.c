@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The controller's connections to nodes; see the header. */
+#include "controller/hub.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dirs.h"
+#include "base/list.h"
+#include "controller/relay.h"
+#include "proto/rpc.h"
+
+struct hub {
+    sd_event *event;
+    struct hub_hooks hooks;
+    void *arg;
+    struct list nodes;
+};
+
+struct node {
+    struct list in;
+    struct hub *hub;
+    char *name;
+    json_t *spec;
+    struct link *link;
+    struct list relays;
+};
+
+struct hub_stream {
+    struct list in; /* node->relays */
+    struct relay *relay;
+};
+
+static void node_free(struct node *n)
+{
+    if (!n)
+        return;
+    list_remove(&n->in);
+    struct hub_stream *s, *next;
+    list_each_safe (s, next, &n->relays, in) {
+        list_remove(&s->in);
+        relay_stop(s->relay);
+        free(s);
+    }
+    link_free(n->link);
+    json_decref(n->spec);
+    free(n->name);
+    free(n);
+}
+OWN_DEFINE(node)
+
+static struct node *find(const struct hub *h, const char *name)
+{
+    struct node *n;
+    list_each (n, &h->nodes, in)
+        if (!strcmp(n->name, name))
+            return n;
+    return NULL;
+}
+
+int hub_new(sd_event *event, const struct hub_hooks *hooks, void *arg, struct hub **out,
+            struct err *err)
+{
+    struct hub *h = calloc(1, sizeof *h);
+    if (!h)
+        return err_oom(err);
+    *h = (struct hub){.event = sd_event_ref(event), .hooks = *hooks, .arg = arg};
+    list_init(&h->nodes);
+    *out = h;
+    return 0;
+}
+
+void hub_free(struct hub *h)
+{
+    if (!h)
+        return;
+    struct node *n, *next;
+    list_each_safe (n, next, &h->nodes, in)
+        node_free(n);
+    sd_event_unref(h->event);
+    free(h);
+}
+
+void hub_spec_done(struct hub_spec *s)
+{
+    free(s->identity);
+    free(s->known_hosts);
+    free(s->argv);
+    *s = (struct hub_spec){0};
+}
+
+static int parse_command(json_t *command, struct hub_spec *out, struct err *err)
+{
+    size_t n = json_array_size(command);
+    if (!n)
+        return err_set(err, E_INPUT, "transport exec needs a command");
+    if (!(out->argv = calloc(n + 1, sizeof *out->argv)))
+        return err_oom(err);
+    for (size_t i = 0; i < n; i++)
+        if (!(out->argv[i] = json_string_value(json_array_get(command, i))))
+            return err_set(err, E_INPUT, "a command is a list of strings");
+    out->to.argv = out->argv;
+    return 0;
+}
+
+static int site_default(const char **value, char **own, const char *leaf,
+                        struct err *err)
+{
+    if (*value)
+        return 0;
+    if (!(*own = dirs_path(DIRS_CONFIG, "%s", leaf)))
+        return err_oom(err);
+    *value = *own;
+    return 0;
+}
+
+static int parse_kind(json_t *spec, struct hub_spec *out, struct err *err)
+{
+    struct transport_spec *to = &out->to;
+    if (!strcmp(to->kind, "exec")) {
+        json_t *command = NULL;
+        if (rpc_unpack(spec, err, "node", "{s:s, s:o !}", "transport", &to->kind,
+                       "command", &command) < 0)
+            return -1;
+        return parse_command(command, out, err);
+    }
+    if (!strcmp(to->kind, "unix"))
+        return rpc_unpack(spec, err, "node", "{s:s, s?s !}", "transport", &to->kind,
+                          "path", &to->path);
+    if (strcmp(to->kind, "ssh"))
+        return err_set(err, E_INPUT, "transport '%s' is not one of ssh, exec, unix",
+                       to->kind);
+    int port = 0;
+    if (rpc_unpack(spec, err, "node", "{s:s, s:s, s?i, s?s, s?s, s?s !}", "transport",
+                   &to->kind, "host", &to->host, "port", &port, "user", &to->user,
+                   "identity", &to->identity, "known_hosts", &to->known_hosts) < 0)
+        return -1;
+    if (port < 0 || port > 65535)
+        return err_set(err, E_INPUT, "port %d is not between 1 and 65535", port);
+    to->port = port;
+    return site_default(&to->identity, &out->identity, "id_ed25519", err) < 0
+               ? -1
+               : site_default(&to->known_hosts, &out->known_hosts, "known_hosts", err);
+}
+
+int hub_spec_parse(json_t *spec, struct hub_spec *out, struct err *err)
+{
+    struct hub_spec got = {0};
+    if (rpc_unpack(spec, err, "node", "{s:s}", "transport", &got.to.kind) < 0 ||
+        parse_kind(spec, &got, err) < 0) {
+        hub_spec_done(&got);
+        return -1;
+    }
+    *out = got;
+    return 0;
+}
+
+static void on_state(enum link_state state, const struct err *why, void *arg)
+{
+    struct node *n = arg;
+    if (n->hub->hooks.state)
+        n->hub->hooks.state(n->name, state, why, n->hub->arg);
+}
+
+static void on_event(const char *event, json_t *data, void *arg)
+{
+    struct node *n = arg;
+    if (n->hub->hooks.event)
+        n->hub->hooks.event(n->name, event, data, n->hub->arg);
+}
+
+int hub_put(struct hub *h, const char *name, json_t *spec, struct err *err)
+{
+    static const struct link_hooks hooks = {.state = on_state, .event = on_event};
+    struct hub_spec parsed;
+    struct node *old = find(h, name);
+    if (old && json_equal(old->spec, spec)) {
+        link_kick(old->link);
+        return 0;
+    }
+    if (hub_spec_parse(spec, &parsed, err) < 0)
+        return err_at(err, "node '%s'", name);
+    AUTO(node) n = calloc(1, sizeof *n);
+    int r = 0;
+    if (!n) {
+        r = err_oom(err);
+    } else {
+        list_init(&n->in);
+        list_init(&n->relays);
+        n->hub = h;
+        n->spec = json_deep_copy(spec);
+        if (!(n->name = strdup(name)) || !n->spec)
+            r = err_oom(err);
+        else
+            r = link_new(h->event, name, &parsed.to, NULL, &hooks, n, &n->link, err);
+    }
+    hub_spec_done(&parsed);
+    if (r < 0)
+        return r;
+    node_free(old);
+    list_add(&h->nodes, &n->in);
+    move(n);
+    return 0;
+}
+
+void hub_drop(struct hub *h, const char *name)
+{
+    node_free(find(h, name));
+}
+
+struct link *hub_link(const struct hub *h, const char *name)
+{
+    struct node *n = find(h, name);
+    return n ? n->link : NULL;
+}
+
+json_t *hub_status(const struct hub *h, const char *name)
+{
+    static const char *const states[] = {
+        [LINK_DOWN] = "down", [LINK_CONNECTING] = "connecting", [LINK_UP] = "up"};
+    struct link *l = hub_link(h, name);
+    if (!l)
+        return NULL;
+    enum link_state state = link_state(l);
+    const char *why = state == LINK_UP ? "" : link_why(l);
+    return json_pack("{s:s, s:s, s:o}", "link", states[state], "why", why, "heard",
+                     link_heard_ms(l) ? json_integer(link_heard_ms(l)) : json_null());
+}
+
+static int no_node(const char *node, struct err *err)
+{
+    return err_set(err, E_NOENT, "no node '%s'; see 'lodge node list'", node);
+}
+
+int hub_call(struct hub *h, const char *node, const char *method, json_t *params,
+             unsigned timeout_ms, link_done_f done, void *arg, struct err *err)
+{
+    struct link *l = hub_link(h, node);
+    if (l)
+        return link_call(l, method, params, timeout_ms, done, arg, err);
+    json_decref(params);
+    return no_node(node, err);
+}
+
+static void on_relay_ended(void *arg)
+{
+    struct hub_stream *s = arg;
+    list_remove(&s->in);
+    free(s);
+}
+
+int hub_relay(struct hub *h, const char *node, int fd, uid_t uid, gid_t gid,
+              const void *rest, size_t rest_len, struct err *err)
+{
+    AUTO_FD own = fd;
+    struct node *n = find(h, node);
+    if (!n)
+        return no_node(node, err);
+    if (link_state(n->link) != LINK_UP)
+        return err_set(err, E_HOST, "node '%s' is not connected: %s", node,
+                       link_why(n->link));
+    struct hub_spec parsed;
+    if (hub_spec_parse(n->spec, &parsed, err) < 0)
+        return -1;
+    parsed.to.over = link_transport(n->link);
+    struct hub_stream *s = calloc(1, sizeof *s);
+    if (!s) {
+        hub_spec_done(&parsed);
+        return err_oom(err);
+    }
+    list_init(&s->in);
+    int r = relay_start(h->event, move_fd(own), &parsed.to, uid, gid, rest, rest_len,
+                        on_relay_ended, s, &s->relay, err);
+    hub_spec_done(&parsed);
+    if (r < 0) {
+        free(s);
+        return -1;
+    }
+    list_add(&n->relays, &s->in);
+    return 0;
+}
