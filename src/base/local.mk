@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += src/base/libbase.la
 src_base_libbase_la_SOURCES = \
     src/base/clock.c src/base/clock.h \
+    src/base/conf.c src/base/conf.h \
     src/base/dirs.c src/base/dirs.h \
     src/base/err.c src/base/err.h \
     src/base/fd.c src/base/fd.h \

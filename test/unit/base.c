@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/conf.h"
 #include "base/dirs.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -195,6 +196,56 @@ static void test_dirs(void **state)
     unsetenv("LODGE_STATE_DIR");
 }
 
+static int load(const char *path, const char *text, struct conf **out, struct err *err)
+{
+    assert_int_equal(fd_replace_file(path, text, strlen(text), 0600, NULL), 0);
+    return conf_load(path, out, err);
+}
+
+static void test_conf(void **state)
+{
+    char dir[] = "/tmp/lodge-unit-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    AUTO_STR path = str_printf("%s/lodge.conf", dir);
+    struct err err;
+    AUTO(conf) c = NULL;
+    assert_int_equal(
+        load(path, "# x\n\n shares = /home:/scratch \nheartbeat=2s\n", &c, &err), 0);
+    assert_string_equal(conf_text(c, CONF_SHARES), "/home:/scratch");
+    assert_int_equal(conf_number(c, CONF_HEARTBEAT), 2000);
+    assert_int_equal(conf_number(c, CONF_TICKET_LIFE), 30ull * 86400000);
+    assert_true(conf_is_default(c, CONF_LISTEN) && !conf_is_default(c, CONF_SHARES));
+    static const struct {
+        const char *text, *why;
+    } bad[] = {
+        {"shares=/a\nsharse = x\n", ":2: unknown key 'sharse'; did you mean 'shares'?"},
+        {"heartbeat = soon\n",
+         ":1: heartbeat: 'soon' is not a time like 30s, 15m, 2h or 7d"},
+        {"image_cache = 5\n",
+         ":1: image_cache: '5' is not a size like 512M, 40G or 1T"},
+        {"listen\n", ":1: 'listen' is not of the form 'key = value'"},
+        {"listen=a\nlisten=b", ":2: 'listen' is given twice"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct conf *none = NULL;
+        AUTO_STR want = str_printf("%s%s", path, bad[i].why);
+        assert_int_equal(load(path, bad[i].text, &none, &err), -1);
+        assert_null(none);
+        assert_string_equal(err.text, want);
+    }
+    /* What is written as the template is accepted, and changes nothing. */
+    FILE *f = fopen(path, "w");
+    conf_write_template(f);
+    fclose(f);
+    AUTO(conf) t = NULL;
+    assert_int_equal(conf_load(path, &t, &err), 0);
+    for (int i = 0; i < CONF_COUNT; i++)
+        assert_true(conf_is_default(t, i));
+    fd_remove_tree(dir, NULL);
+    AUTO(conf) none = NULL;
+    assert_int_equal(conf_load(path, &none, &err), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,7 +253,7 @@ int main(void)
         cmocka_unit_test(test_nearest),  cmocka_unit_test(test_hostlist),
         cmocka_unit_test(test_queue),    cmocka_unit_test(test_files),
         cmocka_unit_test(test_pass_fds), cmocka_unit_test(test_proc),
-        cmocka_unit_test(test_dirs),
+        cmocka_unit_test(test_dirs),     cmocka_unit_test(test_conf),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
