@@ -3,4 +3,5 @@
 #pragma once
 #include "controller/dispatch.h"
 
+extern const struct dispatch_method dispatch_node[];
 extern const struct dispatch_method dispatch_op[];

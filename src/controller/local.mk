@@ -2,10 +2,12 @@
 noinst_LTLIBRARIES += src/controller/libcontroller.la
 src_controller_libcontroller_la_SOURCES = \
     src/controller/dispatch.c src/controller/dispatch.h \
-    src/controller/handlers.h src/controller/op.c
+    src/controller/handlers.h src/controller/hub.c src/controller/hub.h src/controller/hub_spec.c \
+    src/controller/node.c src/controller/op.c \
+    src/controller/relay.c src/controller/relay.h
 # What a program needs that links libcontroller.la, besides libproto and libbase.
 CONTROLLER_LIBS = src/controller/libcontroller.la src/store/libstore.la \
-    src/profile/libprofile.la $(SQLITE_LIBS) $(XML2_LIBS)
+    src/transport/libtransport.la src/profile/libprofile.la $(SQLITE_LIBS) $(XML2_LIBS)
 
 sbin_PROGRAMS += lodged
 lodged_SOURCES = src/controller/main.c

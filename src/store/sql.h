@@ -22,3 +22,5 @@ int store_sql_error(struct store *s, const char *what, struct err *err);
 /* As store_begin/store_end, but part of one under way when there is one: *own tells. */
 int store_join(struct store *s, bool *own, struct err *err);
 int store_leave(struct store *s, bool own, bool ok, struct err *err);
+/* In each row, turn the text of these columns (list ends with NULL) into the JSON it is. */
+int store_json_columns(json_t *rows, const char *const *names, struct err *err);

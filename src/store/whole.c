@@ -88,6 +88,29 @@ static const struct {
      "ended_ms, result, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
      (const char *const[]){"id", "method", "target", "who", "request", "state",
                            "started_ms", "ended_ms", "result", "error", NULL}},
+    {"node", "SELECT * FROM node ORDER BY name",
+     "INSERT INTO node (name, spec, drained, who, added_ms, changed_ms) "
+     "VALUES (?, ?, ?, ?, ?, ?)",
+     (const char *const[]){"name", "spec", "drained", "who", "added_ms", "changed_ms",
+                           NULL}},
+    {"placement", "SELECT * FROM placement ORDER BY vm, owner",
+     "INSERT INTO placement (vm, owner, node, cluster, operation) "
+     "VALUES (?, ?, ?, ?, ?)",
+     (const char *const[]){"vm", "owner", "node", "cluster", "operation", NULL}},
+    {"step", "SELECT * FROM step ORDER BY operation, n",
+     "INSERT INTO step (operation, n, phase, node, vm, request, undo, state, detail) "
+     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+     (const char *const[]){"operation", "n", "phase", "node", "vm", "request", "undo",
+                           "state", "detail", NULL}},
+    {"event", "SELECT * FROM event ORDER BY id",
+     "INSERT INTO event (id, at_ms, who, node, vm, job, what, data) "
+     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+     (const char *const[]){"id", "at_ms", "who", "node", "vm", "job", "what", "data",
+                           NULL}},
+    {"allowed", "SELECT * FROM allowed ORDER BY profile, kind, id",
+     "INSERT INTO allowed (profile, kind, id) "
+     "VALUES (?, ?, ?)",
+     (const char *const[]){"profile", "kind", "id", NULL}},
 };
 
 int store_dump(struct store *s, const char *path, struct err *err)

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store's tables about nodes: how to reach them, what was put on them, the steps of
+ * operations, the log of events. See schema/db/0002-nodes.sql and store.h. */
+#pragma once
+#include "store/store.h"
+
+/* --- nodes: {name, spec (object), drained, who, added, changed} ---------------------- */
+int store_node_put(struct store *s, const char *name, const json_t *spec, uid_t who,
+                   struct err *err);
+/* why NULL: takes new machines again. */
+int store_node_drain(struct store *s, const char *name, const char *why, uid_t who,
+                     struct err *err);
+/* E_BUSY while machines are placed there. */
+int store_node_remove(struct store *s, const char *name, struct err *err);
+int store_node_get(struct store *s, const char *name, json_t **out, struct err *err);
+int store_node_list(struct store *s, json_t **out, struct err *err);
+
+/* --- placements: {vm, owner, node, cluster, operation} ------------------------------- */
+int store_place(struct store *s, const char *vm, uid_t owner, const char *node,
+                const char *cluster, int64_t operation, struct err *err);
+int store_unplace(struct store *s, const char *vm, uid_t owner, struct err *err);
+/* cluster NULL: all of them; owner (uid_t)-1: everybody's. */
+int store_placements(struct store *s, uid_t owner, const char *cluster, json_t **out,
+                     struct err *err);
+
+/* --- steps ----------------------------------------------------------------------------
+ * {operation, n, phase, node, vm, request {method, params}, undo (same, or null), state,
+ * detail} */
+int store_step_add(struct store *s, int64_t operation, int n, int phase,
+                   const char *node, const char *vm, const json_t *request,
+                   const json_t *undo, struct err *err);
+int store_step_state(struct store *s, int64_t operation, int n, const char *state,
+                     const char *detail, struct err *err);
+int store_steps(struct store *s, int64_t operation, json_t **out, struct err *err);
+/* Operations that are running and have steps: what a controller goes on with when it
+ * starts. Rows as of store_op_get(). */
+int store_op_unfinished(struct store *s, json_t **out, struct err *err);
+/* End the operation: state "done", "failed" or "cancelled". */
+int store_op_end(struct store *s, int64_t id, const char *state, const char *error,
+                 struct err *err);
+
+/* --- who may use a profile of the site ----------------------------------------------- */
+int store_allow(struct store *s, const char *profile, const char *kind, uint32_t id,
+                bool allow, struct err *err);
+/* [{profile, kind, id}]; empty: everybody may. */
+int store_allowed(struct store *s, const char *profile, json_t **out, struct err *err);
+
+/* --- events --------------------------------------------------------------------------- */
+int store_event_add(struct store *s, uid_t who, const char *node, const char *vm,
+                    const char *job, const char *what, const json_t *data,
+                    struct err *err);
+/* Those after id `since`, oldest first, at most limit of the newest. */
+int store_event_list(struct store *s, int64_t since, uint32_t limit, json_t **out,
+                     struct err *err);
