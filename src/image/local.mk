@@ -1,10 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LTLIBRARIES += src/image/libimage.la
 src_image_libimage_la_SOURCES = \
+    src/image/apt.c \
+    src/image/build.c src/image/build.h src/image/steps.h \
+    src/image/cpio.c src/image/cpio.h \
     src/image/def.c src/image/def.h \
     src/image/files.c src/image/files.h \
     src/image/find.c src/image/store.h \
     src/image/hash.c src/image/hash.h \
-    src/image/manifest.c src/image/manifest.h
-src_image_libimage_la_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS) $(XML2_CFLAGS)
-src_image_libimage_la_LIBADD = src/base/libbase.la $(SODIUM_LIBS) $(XML2_LIBS) $(JANSSON_LIBS)
+    src/image/kernel.c src/image/kernel.h \
+    src/image/manifest.c src/image/manifest.h \
+    src/image/modules.c src/image/modules.h \
+    src/image/output.c \
+    src/image/pkg.c src/image/pkg.h \
+    src/image/prune.c \
+    src/image/put.c src/image/put.h \
+    src/image/root.c \
+    src/image/run.c src/image/run.h \
+    src/image/sandbox.c src/image/sandbox.h
+src_image_libimage_la_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS) $(XML2_CFLAGS) \
+    $(ARCHIVE_CFLAGS) $(ZSTD_CFLAGS)
+src_image_libimage_la_LIBADD = src/base/libbase.la $(SODIUM_LIBS) $(JANSSON_LIBS) \
+    $(XML2_LIBS) $(ARCHIVE_LIBS) $(ZSTD_LIBS)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A build under way and its steps; inside src/image. The table of steps (build.c) has
+ * them in order; those of the second half run inside the sandbox. */
+#pragma once
+#include "image/build.h"
+#include "image/kernel.h"
+#include "image/pkg.h"
+#include "image/run.h"
+
+/* Every time stamp in an image: 2024-01-01. The same content is the same bytes. */
+#define BUILD_EPOCH      1704067200
+#define BUILD_EPOCH_TEXT "1704067200"
+
+struct build {
+    const struct image_def *def;
+    const struct build_options *opt;
+    struct run run;
+    char *cache; /* shared by builds */
+    char *ctmp;  /* ours, on the file system of the cache */
+    char *work;  /* ours, on the file system of the store */
+    char *fs;    /* work/fs: a tmpfs inside the sandbox */
+    char *root;  /* work/fs/root */
+    char *out;   /* work/out: what is kept */
+    char *layer; /* the root as packages made it, a tar in the cache; or the source */
+    struct pkgs *pkgs;
+    struct kernel *kernel;
+    char *verity; /* "HASH,BLOCKS,SALT[,full]" */
+    char uuid[40];
+};
+
+/* In the sandbox: from the layer to the finished root, in order. */
+int step_bootstrap(struct build *b, struct err *err);
+int step_unpack(struct build *b, struct err *err);
+int step_modules(struct build *b, struct err *err);
+int step_files(struct build *b, struct err *err);
+int step_units(struct build *b, struct err *err);
+int step_run(struct build *b, struct err *err);
+int step_guest(struct build *b, struct err *err);
+int step_prune(struct build *b, struct err *err);
+int step_secrets(struct build *b, struct err *err);
+/* In the sandbox: what is written to work/out. */
+int step_initramfs(struct build *b, struct err *err);
+int step_root(struct build *b, struct err *err);
+int step_outputs(struct build *b, struct err *err);
+
+/* The path on this machine of a path in the root. Links in its directories are resolved
+ * within the root, so that none leads out of it. create: missing directories are made,
+ * else they are E_NOENT. The caller's. */
+int root_path(const struct build *b, const char *path, bool create, char **out,
+              struct err *err);
