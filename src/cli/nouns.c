@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 const struct cli_noun *const cli_nouns[] = {
+    &cli_noun_image,
     &cli_noun_node,
     &cli_noun_op,
     NULL,

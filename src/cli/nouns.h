@@ -3,5 +3,6 @@
 #pragma once
 #include "cli/cli.h"
 
+extern const struct cli_noun cli_noun_image;
 extern const struct cli_noun cli_noun_node;
 extern const struct cli_noun cli_noun_op;

@@ -65,7 +65,7 @@ static int write_elf(struct archive *a, size_t want, const char *to, struct err 
 int kernel_extract(const char *from, const char *to, struct err *err)
 {
     AUTO_STR image = NULL;
-    size_t size, at, len;
+    size_t size, at = 0, len = 0;
     if (fd_read_file(from, BZIMAGE_MAX, &image, &size, err) < 0)
         return -1;
     if (payload(image, size, &at, &len, err) < 0)

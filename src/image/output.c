@@ -200,9 +200,9 @@ static int add_verity(struct build *b, const char *path, struct err *err)
     if (truncate(path, size) < 0)
         return err_sys(err, "'%s'", path);
     char salt[65] = "", offset[32], blocks[32];
-    for (size_t i = 0; b->uuid[i]; i++)
+    for (size_t i = 0, n = 0; b->uuid[i]; i++)
         if (b->uuid[i] != '-')
-            strncat(salt, (char[]){b->uuid[i], '\0'}, 1);
+            salt[n++] = b->uuid[i];
     snprintf(offset, sizeof offset, "%lld", (long long)size);
     snprintf(blocks, sizeof blocks, "%lld", (long long)(size / BLOCK));
     AUTO_STR hash = str_printf("%s/verity", b->fs);
