@@ -1,3 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-# PCI, virtio and devices of lodge-vmm: added to libvmm.la.
-vmm_dev_sources =
+# PCI, virtio and devices of lodge-vmm: added to libvmm.la. Each device can be left out
+# by configure --disable-vmm-NAME.
+vmm_dev_sources = \
+    src/vmm/devices.c src/vmm/devices.h \
+    src/vmm/pci.c src/vmm/pci.h \
+    src/vmm/virtio_pci.c src/vmm/virtio.h \
+    src/vmm/virtq.c src/vmm/virtq.h \
+    src/vmm/chardev.c src/vmm/chardev.h
+vmm_dev_libs =
+if WITH_VMM_BLK
+vmm_dev_sources += src/vmm/blk.c
+vmm_dev_libs += $(URING_LIBS)
+endif
+if WITH_VMM_CONSOLE
+vmm_dev_sources += src/vmm/console.c
+endif
+src_vmm_libvmm_la_LIBADD = $(vmm_dev_libs)
