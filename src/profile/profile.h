@@ -48,10 +48,11 @@
     X(PROFILE_CONSOLE_SERIAL, "serial") /* ttyS0 */                                    \
     X(PROFILE_CONSOLE_NONE, "none")
 #define PROFILE_CHECKPOINTS(X)                                                         \
-    X(PROFILE_CHECKPOINT_NONE, "none")         /* never */                             \
-    X(PROFILE_CHECKPOINT_MANUAL, "manual")     /* when asked */                        \
-    X(PROFILE_CHECKPOINT_REQUEUE, "requeue")   /* when preempted or requeued */        \
-    X(PROFILE_CHECKPOINT_PERIODIC, "periodic") /* every checkpoint_ms, and the others  \
+    X(PROFILE_CHECKPOINT_NONE, "none")       /* never */                               \
+    X(PROFILE_CHECKPOINT_MANUAL, "manual")   /* when asked */                          \
+    X(PROFILE_CHECKPOINT_REQUEUE, "requeue") /* when preempted or requeued */          \
+    X(PROFILE_CHECKPOINT_PERIODIC,                                                     \
+      "periodic") /* every checkpoint_ms, and the others  \
                                                 */
 #define PROFILE_ON_FAILURES(X)                                                         \
     X(PROFILE_ON_FAILURE_STOP, "stop") /* the VM is lost */                            \
