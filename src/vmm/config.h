@@ -12,7 +12,7 @@
  *  "devices": [{"type": T, "id": ID, ...}, ...],
  *  "control": {"path": P} | {"fd": N},
  *  "sandbox": {"enable": true, "uid": N, "gid": N},
- *  "on_reboot": "exit" , "paused": false} */
+ *  "io_threads": 1, "paused": false} */
 #pragma once
 #include "vmm/device.h"
 

@@ -15,4 +15,3 @@ endif
 if WITH_VMM_CONSOLE
 vmm_dev_sources += src/vmm/console.c
 endif
-src_vmm_libvmm_la_LIBADD = $(vmm_dev_libs)

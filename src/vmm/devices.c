@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All device rows of this build, in the order they are told to people. */
 #include "vmm/devices.h"
-#include "config.h"
+#include <config.h>
 
 #include "base/own.h"
 

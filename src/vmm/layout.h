@@ -49,7 +49,7 @@ enum {
 };
 
 /* IOAPIC pins (= GSI). All edge, active high. */
-enum { LAYOUT_PIN_SERIAL = 4, LAYOUT_PIN_GED = 9, LAYOUT_PINS = 24 };
+enum { LAYOUT_PIN_SERIAL = 4, LAYOUT_PIN_GED = 9, LAYOUT_PINS = 12 };
 
 /* Bits of the GED register. */
 enum { LAYOUT_GED_POWER_BUTTON = 1u << 0, LAYOUT_GED_VMGENID = 1u << 1 };
