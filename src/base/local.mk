@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LTLIBRARIES += src/base/libbase.la
 src_base_libbase_la_SOURCES = \
+    src/base/base64.c src/base/base64.h \
     src/base/clock.c src/base/clock.h \
     src/base/conf.c src/base/conf.h \
     src/base/dirs.c src/base/dirs.h \

@@ -5,8 +5,10 @@ src_proto_libproto_la_SOURCES = \
     src/proto/chan_stream.c \
     src/proto/chan_wire.c src/proto/chan_wire.h \
     src/proto/client.c src/proto/client.h \
+    src/proto/command.c src/proto/command.h \
     src/proto/rpc.c src/proto/rpc.h \
-    src/proto/server.c src/proto/server.h
+    src/proto/server.c src/proto/server.h \
+    src/proto/tar.h src/proto/tar_int.h src/proto/tar_pack.c src/proto/tar_unpack.c
 
 # Apart, because only what deals with tickets needs libsodium.
 noinst_LTLIBRARIES += src/proto/libticket.la
