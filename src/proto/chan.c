@@ -404,10 +404,9 @@ static bool take_stream(struct chan *c, const struct wire_head *h,
     case WIRE_CLOSE:
         s->closed_in = true;
         ev->kind = CHAN_EV_CLOSE;
-        if (!s->closed_out)
-            return true;
-        chan_drop_stream(c, s);
-        return false;
+        if (s->closed_out)
+            chan_drop_stream(c, s);
+        return true;
     default:
         return take_flow(c, s, h, payload, ev);
     }
@@ -476,7 +475,7 @@ static bool next_due(struct chan *c, struct chan_event *ev)
 {
     if (c->gone_at < c->ngone) {
         struct chan_stream *s = c->gone[c->gone_at++];
-        bool tell = !s->closed_out;
+        bool tell = !s->silent;
         *ev =
             (struct chan_event){.kind = CHAN_EV_GONE, .stream = s->id, .user = s->user};
         free(s);

@@ -20,6 +20,7 @@ struct chan_stream {
     uint32_t id;
     void *user;
     bool closed_out, closed_in;
+    bool silent; /* was never really opened: no event */
     struct chan_flow flow[CHAN_FLOWS];
 };
 

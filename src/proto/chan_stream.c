@@ -203,13 +203,13 @@ int chan_open(struct chan *c, json_t *request, void *user, uint32_t *stream,
     struct chan_stream *s = chan_add_stream(c, id, user);
     if (!s)
         return err_oom(err);
-    s->closed_out = true; /* if it fails, nobody hears of it */
+    s->silent = true; /* if it fails, nobody hears of it */
     if (put_text(c, WIRE_OPEN, id, own, err) < 0) {
         if (chan_find(c, id))
             chan_drop_stream(c, s);
         return -1;
     }
-    s->closed_out = false;
+    s->silent = false;
     c->last_id = id;
     if (stream)
         *stream = id;

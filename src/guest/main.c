@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lodge-guest: in the guest, the other end of lodge-agent's channel.
+ *
+ * The process that is started only supervises: it forks a worker and starts another
+ * when that dies. As process 1 it also mounts what a system needs and reaps. All work
+ * is the worker's (guest.c). */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "config.h"
+#include "guest/guest.h"
+
+static const struct {
+    const char *source, *target, *type, *data;
+    unsigned long flags;
+} mounts[] = {
+    {"proc", "/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+    {"sysfs", "/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+    {"devtmpfs", "/dev", "devtmpfs", "mode=0755", MS_NOSUID},
+    {"devpts", "/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666",
+     MS_NOSUID | MS_NOEXEC},
+    {"tmpfs", "/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
+    {"tmpfs", "/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
+};
+
+/* Is something else than its parent's file system there? */
+static bool is_mount_point(const char *path)
+{
+    AUTO_STR up = str_printf("%s/..", path);
+    struct stat a, b;
+    return up && stat(path, &a) == 0 && stat(up, &b) == 0 && a.st_dev != b.st_dev;
+}
+
+static void mount_basics(void)
+{
+    static const char *const links[][2] = {{"/proc/self/fd", "/dev/fd"},
+                                           {"/proc/self/fd/0", "/dev/stdin"},
+                                           {"/proc/self/fd/1", "/dev/stdout"},
+                                           {"/proc/self/fd/2", "/dev/stderr"},
+                                           {"pts/ptmx", "/dev/ptmx"}};
+    for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
+        if (is_mount_point(mounts[i].target))
+            continue;
+        mkdir(mounts[i].target, 0755);
+        if (mount(mounts[i].source, mounts[i].target, mounts[i].type, mounts[i].flags,
+                  mounts[i].data) < 0)
+            log_warn(NULL, "mount %s: %s", mounts[i].target, strerror(errno));
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(links); i++)
+        if (symlink(links[i][0], links[i][1]) < 0 && errno != EEXIST)
+            log_debug(NULL, "link %s: %s", links[i][1], strerror(errno));
+}
+
+static int work(const struct guest_options *options)
+{
+    struct err err;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    prctl(PR_SET_NAME, "lodge-guest");
+    if (guest_run(options, &err) < 0) {
+        log_error(NULL, "%s", err.text);
+        return err_exit_status(&err);
+    }
+    return 0;
+}
+
+static pid_t start_worker(const struct guest_options *options)
+{
+    pid_t parent = getpid(), pid = fork();
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(0);
+    _exit(work(options));
+}
+
+/* Until the worker is not wanted any more; gives its exit status. */
+static int supervise(const struct guest_options *options)
+{
+    enum { SOON_MS = 2000, PAUSE_US = 500000 };
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    uint64_t started = clock_ms();
+    pid_t worker = start_worker(options);
+    for (;;) {
+        int sig = 0, status;
+        pid_t pid;
+        if (worker > 0 && sigwait(&set, &sig) == 0 && sig != SIGCHLD) {
+            if (options->pid1) /* SIGINT: ctrl-alt-del or a container's reboot */
+                power_down(true, sig == SIGINT);
+            kill(worker, SIGTERM);
+            waitpid(worker, NULL, 0);
+            return 0;
+        }
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+            if (pid != worker)
+                continue;
+            worker = -1;
+            if (WIFEXITED(status) && options->fd >= 0)
+                return WEXITSTATUS(status);
+        }
+        if (worker > 0)
+            continue;
+        if (clock_ms() - started < SOON_MS)
+            usleep(PAUSE_US);
+        log_warn(NULL, "the worker ended: starting another");
+        started = clock_ms();
+        worker = start_worker(options);
+    }
+}
+
+static const char usage[] =
+    "usage: lodge-guest [--port NAME | --socket PATH | --fd N] [--no-identity]\n"
+    "Run commands for lodge-agent in a guest. As process 1 it is the guest's init.\n"
+    "  --port NAME     virtio-console port to talk on (org.lodge.guest.0)\n"
+    "  --socket PATH   unix socket to connect to, in a container\n"
+    "  --fd N          connected descriptor; ends with it\n"
+    "  --no-identity   leave the machine's name, users, clock and power alone\n"
+    "  --worker        no supervisor\n"
+    "  --version\n";
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"port", required_argument, NULL, 'p'},
+                                          {"socket", required_argument, NULL, 's'},
+                                          {"fd", required_argument, NULL, 'f'},
+                                          {"no-identity", no_argument, NULL, 'n'},
+                                          {"worker", no_argument, NULL, 'w'},
+                                          {"version", no_argument, NULL, 'v'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    struct guest_options o = {
+        .port = "org.lodge.guest.0", .fd = -1, .pid1 = getpid() == 1};
+    bool worker_only = false;
+    uint64_t number;
+    int opt;
+    log_open("lodge-guest", LOG_L_INFO);
+    /* The kernel gives an init words of its command line that it does not know. */
+    while ((opt = o.pid1 ? -1 : getopt_long(argc, argv, "", longs, NULL)) >= 0) {
+        switch (opt) {
+        case 'p':
+            o.port = optarg;
+            break;
+        case 's':
+            o.socket = optarg;
+            break;
+        case 'f':
+            if (!str_to_u64(optarg, &number) || number > 1 << 20 ||
+                fcntl(number, F_SETFD, FD_CLOEXEC) < 0) {
+                log_error(NULL, "--fd '%s' is not an open descriptor", optarg);
+                return 64;
+            }
+            o.fd = number;
+            break;
+        case 'n':
+            o.no_identity = true;
+            break;
+        case 'w':
+            worker_only = true;
+            break;
+        case 'v':
+            puts("lodge-guest " PACKAGE_VERSION);
+            return 0;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 64;
+        }
+    }
+    if (o.pid1)
+        mount_basics();
+    return worker_only ? work(&o) : supervise(&o);
+}
