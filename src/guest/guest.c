@@ -2,11 +2,13 @@
 /* lodge-guest's worker: turns the loop and hands events on; see the header. */
 #include "guest/guest.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/own.h"
 #include "guest/exec.h"
 
 void guest_take_events(struct guest *g)
@@ -65,16 +67,34 @@ static int tick(struct guest *g)
     return sooner(wait, until(g->reopen_at, now));
 }
 
+/* Who watches the console of the machine boot waits for this line. */
+static void say_ready(const struct guest_options *options)
+{
+    static const char line[] = "lodge-guest: ready\n";
+    if (options->no_identity)
+        return;
+    AUTO_FD console =
+        open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (console >= 0 && write(console, line, sizeof line - 1) < 0)
+        log_debug(NULL, "no console to say ready on");
+}
+
 int guest_run(const struct guest_options *options, struct err *err)
 {
-    struct guest g = {.options = options, .port = -1, .identity = options->no_identity};
+    struct guest g = {.options = options,
+                      .port = -1,
+                      .listener = -1,
+                      .identity = options->no_identity};
     struct chan_config config = {.role = CHAN_GUEST};
     list_init(&g.execs);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* monitors tell what matters over their sockets */
     if (loop_new(&g.loop, err) < 0 || chan_new(&config, &g.chan, err) < 0)
         return -1;
+    if (options->listen && port_listen(&g, err) < 0)
+        return -1;
     port_open(&g);
+    say_ready(options);
     int r = 0;
     while (r == 0 && !g.over) {
         int wait = tick(&g);

@@ -10,6 +10,7 @@
 struct guest_options {
     const char *port;   /* name of the virtio-console port */
     const char *socket; /* or a unix socket to connect to */
+    const char *listen; /* or one to listen on */
     int fd;             /* or a descriptor; else -1 */
     bool no_identity;   /* do not touch the machine; run commands at once */
     bool pid1;          /* our supervisor is process 1 */
@@ -27,8 +28,8 @@ struct guest {
     enum { POWER_ON, POWER_OFF, POWER_REBOOT } power;
 
     /* port.c */
-    int port;
-    struct watch *port_watch;
+    int port, listener;
+    struct watch *port_watch, *listener_watch;
     uint64_t reopen_at;
     unsigned reopen_tries;
     bool over; /* the descriptor we were given has ended */
@@ -38,6 +39,7 @@ struct guest {
 int guest_run(const struct guest_options *options, struct err *err);
 
 /* port.c: the carrier of the channel. */
+int port_listen(struct guest *g, struct err *err); /* options.listen */
 void port_open(struct guest *g);
 void port_write(struct guest *g); /* what waits; asks for EPOLLOUT if it must */
 void port_close(struct guest *g);

@@ -5,3 +5,23 @@ src_guest_lodge_stage1_SOURCES = src/guest/stage1.c src/guest/stage1-sys.h
 src_guest_lodge_stage1_CFLAGS = -std=gnu17 $(WARN_CFLAGS) -ffreestanding -fno-pic \
     -fno-stack-protector -fno-asynchronous-unwind-tables
 src_guest_lodge_stage1_LDFLAGS = -nostdlib -static -no-pie -Wl,--build-id=none
+
+# One static program for any image: no library of the guest's, no NSS.
+pkglibexec_PROGRAMS += lodge-guest
+lodge_guest_SOURCES = \
+    src/guest/copy.c src/guest/copy.h \
+    src/guest/exec.c src/guest/exec.h \
+    src/guest/freeze.c \
+    src/guest/guest.c src/guest/guest.h \
+    src/guest/identity.c src/guest/identity.h \
+    src/guest/loop.c src/guest/loop.h \
+    src/guest/main.c \
+    src/guest/monitor.c src/guest/monitor.h \
+    src/guest/net.c \
+    src/guest/ops.c \
+    src/guest/port.c \
+    src/guest/power.c \
+    src/guest/users.c src/guest/users.h
+lodge_guest_CFLAGS = $(AM_CFLAGS) -Os -ffunction-sections -fdata-sections
+lodge_guest_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)
+lodge_guest_LDFLAGS = $(AM_LDFLAGS) -all-static -Wl,--gc-sections

@@ -130,19 +130,25 @@ static int supervise(const struct guest_options *options)
 }
 
 static const char usage[] =
-    "usage: lodge-guest [--port NAME | --socket PATH | --fd N] [--no-identity]\n"
+    "usage: lodge-guest [--port NAME | --socket PATH | --listen PATH | --fd N]\n"
+    "                   [--no-identity]\n"
     "Run commands for lodge-agent in a guest. As process 1 it is the guest's init.\n"
     "  --port NAME     virtio-console port to talk on (org.lodge.guest.0)\n"
-    "  --socket PATH   unix socket to connect to, in a container\n"
+    "  --socket PATH   unix socket to connect to\n"
+    "  --listen PATH   unix socket to listen on, in a container; the last caller "
+    "counts\n"
     "  --fd N          connected descriptor; ends with it\n"
     "  --no-identity   leave the machine's name, users, clock and power alone\n"
     "  --worker        no supervisor\n"
+    "  --daemon        started beside another init: what is done anyway\n"
     "  --version\n";
 
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"port", required_argument, NULL, 'p'},
                                           {"socket", required_argument, NULL, 's'},
+                                          {"listen", required_argument, NULL, 'l'},
+                                          {"daemon", no_argument, NULL, 'd'},
                                           {"fd", required_argument, NULL, 'f'},
                                           {"no-identity", no_argument, NULL, 'n'},
                                           {"worker", no_argument, NULL, 'w'},
@@ -163,6 +169,11 @@ int main(int argc, char **argv)
             break;
         case 's':
             o.socket = optarg;
+            break;
+        case 'l':
+            o.listen = optarg;
+            break;
+        case 'd':
             break;
         case 'f':
             if (!str_to_u64(optarg, &number) || number > 1 << 20 ||

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -84,7 +85,8 @@ static void port_lost(struct guest *g)
     }
     close(g->port);
     g->port = -1;
-    try_later(g);
+    if (!g->options->listen)
+        try_later(g);
 }
 
 static void on_port(struct watch *w, uint32_t events, void *arg)
@@ -113,21 +115,13 @@ static void on_port(struct watch *w, uint32_t events, void *arg)
         port_write(g);
 }
 
-void port_open(struct guest *g)
+static void use_port(struct guest *g)
 {
-    const struct guest_options *o = g->options;
     struct err err;
-    g->port = o->fd >= 0  ? o->fd
-              : o->socket ? fd_unix_connect(o->socket, NULL)
-                          : open_port(o->port);
-    if (g->port < 0) {
-        try_later(g);
-        return;
-    }
     if (fd_set_nonblock(g->port, true, &err) < 0 ||
         loop_watch(g->loop, g->port, EPOLLIN, on_port, g, &g->port_watch, &err) < 0) {
         log_error(NULL, "channel: %s", err.text);
-        g->over = o->fd >= 0;
+        g->over = g->options->fd >= 0;
         if (!g->over)
             close(g->port);
         g->port = -1;
@@ -135,6 +129,45 @@ void port_open(struct guest *g)
         return;
     }
     chan_reset(g->chan);
+    guest_take_events(g);
+}
+
+/* A new caller takes the place of the old one, which may be dead and not know it. */
+static void on_caller(struct watch *w, uint32_t events, void *arg)
+{
+    struct guest *g = arg;
+    int fd = accept4(g->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    watch_drop(g->port_watch);
+    g->port_watch = NULL;
+    if (g->port >= 0)
+        close(g->port);
+    g->port = fd;
+    use_port(g);
+}
+
+int port_listen(struct guest *g, struct err *err)
+{
+    g->listener = fd_unix_listen(g->options->listen, 0600, err);
+    if (g->listener < 0 || fd_set_nonblock(g->listener, true, err) < 0)
+        return -1;
+    return loop_watch(g->loop, g->listener, EPOLLIN, on_caller, g, &g->listener_watch,
+                      err);
+}
+
+void port_open(struct guest *g)
+{
+    const struct guest_options *o = g->options;
+    if (o->listen)
+        return;
+    g->port = o->fd >= 0  ? o->fd
+              : o->socket ? fd_unix_connect(o->socket, NULL)
+                          : open_port(o->port);
+    if (g->port < 0)
+        try_later(g);
+    else
+        use_port(g);
 }
 
 void port_write(struct guest *g)
@@ -165,4 +198,9 @@ void port_close(struct guest *g)
     if (g->port >= 0 && g->options->fd < 0)
         close(g->port);
     g->port = -1;
+    watch_drop(g->listener_watch);
+    g->listener_watch = NULL;
+    if (g->listener >= 0)
+        close(g->listener);
+    g->listener = -1;
 }
