@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lodge-guest over a socketpair, without a machine: commands, flows, ends, copies. */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "proto/chan.h"
+#include "proto/command.h"
+#include "proto/rpc.h"
+#include "proto/tar.h"
+
+enum { STEP_MS = 20000 };
+
+static struct {
+    int fd;
+    pid_t pid;
+    struct chan *chan;
+} host = {.fd = -1};
+
+/* A command as its host sees it. */
+struct job {
+    uint32_t stream;
+    bool over, gone, input_closed;
+    int status, sig; /* of the exit; -1: none */
+    struct str_buf out[3];
+    uint64_t got[3];
+    uint64_t sum; /* of output, when it is not kept */
+    bool sum_only;
+    bool hold; /* take nothing */
+    int64_t attached, pid;
+    char error[200];
+};
+
+static void job_done(struct job *j)
+{
+    for (int i = 0; i < 3; i++)
+        str_buf_done(&j->out[i]);
+}
+
+static uint64_t sum_of(uint64_t sum, const char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        sum = sum * 31 + (unsigned char)p[i];
+    return sum;
+}
+
+static void take_message(struct job *j, const struct chan_event *ev)
+{
+    AUTO_JSON m = NULL;
+    struct err err;
+    if (chan_parse(ev, &m, &err) < 0)
+        fail_msg("%s", err.text);
+    json_t *e = json_object_get(m, "error"), *exit = json_object_get(m, "exit");
+    json_int_t n;
+    if (e)
+        snprintf(j->error, sizeof j->error, "%s",
+                 json_string_value(json_object_get(e, "code")));
+    if (exit) {
+        json_unpack(exit, "{s?i, s?i}", "status", &j->status, "signal", &j->sig);
+        const char *text = json_string_value(json_object_get(exit, "text"));
+        if (text)
+            snprintf(j->error, sizeof j->error, "%s", text);
+    }
+    if (json_unpack(m, "{s:{s:I}}", "attached", "stdin", &n) == 0)
+        j->attached = n;
+    if (json_unpack(m, "{s:{s:I}}", "started", "pid", &n) == 0)
+        j->pid = n;
+    j->input_closed |= json_object_get(m, "stdin") != NULL;
+}
+
+static void take(const struct chan_event *ev)
+{
+    struct job *j = ev->user;
+    if (!j)
+        return;
+    if (ev->kind == CHAN_EV_MSG)
+        take_message(j, ev);
+    if (ev->kind == CHAN_EV_DATA) {
+        j->got[ev->flow] += ev->len;
+        if (j->sum_only)
+            j->sum = sum_of(j->sum, ev->data, ev->len);
+        else
+            str_buf_add(&j->out[ev->flow], ev->data, ev->len);
+        if (!j->hold)
+            chan_consumed(host.chan, ev->stream, ev->flow, ev->len);
+    }
+    if (ev->kind == CHAN_EV_CLOSE)
+        chan_close(host.chan, ev->stream);
+    j->gone |= ev->kind == CHAN_EV_GONE;
+    j->over |= ev->kind == CHAN_EV_GONE || ev->kind == CHAN_EV_CLOSE;
+}
+
+/* One exchange, waiting at most wait_ms; false at the end of the connection. */
+static bool turn(int wait_ms)
+{
+    size_t len;
+    const void *out = chan_output(host.chan, &len);
+    struct pollfd p = {.fd = host.fd, .events = POLLIN | (len ? POLLOUT : 0)};
+    uint64_t now = clock_ms();
+    chan_tick(host.chan, now);
+    int hello = chan_timeout(host.chan, now);
+    poll(&p, 1, hello >= 0 && hello < wait_ms ? hello : wait_ms);
+    if (p.revents & POLLOUT) {
+        ssize_t n = send(host.fd, out, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0)
+            chan_output_done(host.chan, n);
+    }
+    if (p.revents & (POLLIN | POLLHUP)) {
+        size_t room;
+        void *to = chan_room(host.chan, &room);
+        ssize_t n = recv(host.fd, to, room, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN))
+            return false;
+        if (n > 0)
+            chan_added(host.chan, n);
+    }
+    struct chan_event ev;
+    while (chan_next(host.chan, &ev))
+        take(&ev);
+    return true;
+}
+
+#define UNTIL(cond)                                                                    \
+    do {                                                                               \
+        uint64_t end_ = clock_ms() + STEP_MS;                                          \
+        while (!(cond)) {                                                              \
+            if (clock_ms() > end_)                                                     \
+                fail_msg("waited in vain for %s", #cond);                              \
+            turn(50);                                                                  \
+        }                                                                              \
+    } while (0)
+
+static void launch(bool worker)
+{
+    int pair[2];
+    char number[16], path[4096];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    const char *top = getenv("LODGE_TOP_BUILDDIR");
+    snprintf(path, sizeof path, "%s/lodge-guest", top ? top : ".");
+    host.pid = fork();
+    if (host.pid == 0) {
+        int fd = fcntl(pair[1], F_DUPFD, 10);
+        snprintf(number, sizeof number, "%d", fd);
+        execl(path, path, "--fd", number, "--no-identity", worker ? "--worker" : NULL,
+              NULL);
+        _exit(99);
+    }
+    close(pair[1]);
+    host.fd = pair[0];
+    struct chan_config config = {.role = CHAN_HOST};
+    assert_int_equal(chan_new(&config, &host.chan, NULL), 0);
+    UNTIL(chan_state(host.chan) == CHAN_UP);
+}
+
+static int land(void)
+{
+    int status = -1;
+    close(host.fd);
+    waitpid(host.pid, &status, 0);
+    chan_free(host.chan);
+    host.chan = NULL;
+    return status;
+}
+
+static int setup(void **state)
+{
+    launch(true);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    return land() == 0 ? 0 : -1;
+}
+
+static void ask(struct job *j, json_t *request)
+{
+    struct err err;
+    j->status = j->sig = -1;
+    if (!json_object_get(request, "uid") && geteuid() == 0) {
+        json_object_set_new(request, "uid", json_integer(0));
+        json_object_set_new(request, "gid", json_integer(0));
+    }
+    if (chan_open(host.chan, request, j, &j->stream, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static json_t *shell(const char *script)
+{
+    return json_pack("{s:s, s:[s,s,s]}", "op", "exec", "argv", "sh", "-c", script);
+}
+
+static void run(struct job *j, json_t *request)
+{
+    ask(j, request);
+    chan_eof(host.chan, j->stream, 0);
+    UNTIL(j->over);
+}
+
+static void test_statuses(void **state)
+{
+    static const struct {
+        const char *script;
+        int status, sig;
+    } cases[] = {{"exit 0", 0, -1},
+                 {"exit 7", 7, -1},
+                 {"exit 255", 255, -1},
+                 {"kill -9 $$", -1, 9},
+                 {"kill -15 $$", -1, 15}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct job j = {0};
+        run(&j, shell(cases[i].script));
+        assert_int_equal(j.status, cases[i].status);
+        assert_int_equal(j.sig, cases[i].sig);
+        job_done(&j);
+    }
+    struct job none = {0}, dir = {0};
+    run(&none, json_pack("{s:s, s:[s]}", "op", "exec", "argv", "no-such-program"));
+    assert_int_equal(none.status, 127);
+    assert_string_equal(none.error, "no-such-program: No such file or directory");
+    run(&dir, json_pack("{s:s, s:[s]}", "op", "exec", "argv", "/etc"));
+    assert_int_equal(dir.status, 126);
+    job_done(&none);
+    job_done(&dir);
+}
+
+static void test_context(void **state)
+{
+    struct job j = {0};
+    run(&j,
+        json_pack("{s:s, s:[s,s,s,s,s], s:[s,s,{s:s}], s:s, s:i, s:{s:[i,i]}}", "op",
+                  "exec", "argv", "sh", "-c",
+                  "echo \"$A|$1|$(pwd)|$(umask)|$(ulimit -n)\"; printf %s \"$B\"; "
+                  "echo err >&2",
+                  "name", "a b", "env", "A=x y", "PATH=/usr/bin:/bin", "base64", "Qj3/",
+                  "cwd", "/usr", "umask", 027, "rlimits", "nofile", 123, 456));
+    assert_int_equal(j.status, 0);
+    assert_string_equal(j.out[1].data, "x y|a b|/usr|0027|123\n\xff");
+    assert_string_equal(j.out[2].data, "err\n");
+    job_done(&j);
+    struct job lost = {0};
+    json_t *request = shell("pwd");
+    json_object_set_new(request, "cwd", json_string("/no/such"));
+    run(&lost, request);
+    assert_string_equal(lost.out[1].data, "/\n");
+    assert_non_null(strstr(lost.out[2].data, "'/no/such'"));
+    job_done(&lost);
+}
+
+static void test_user(void **state)
+{
+    if (geteuid() != 0)
+        skip(); /* only root can become somebody */
+    struct job j = {0};
+    json_t *request = shell("id -u; id -g; id -G");
+    json_object_set_new(request, "uid", json_integer(65534));
+    json_object_set_new(request, "gid", json_integer(65533));
+    json_object_set_new(request, "groups", json_pack("[i,i]", 65533, 77));
+    run(&j, request);
+    assert_string_equal(j.out[1].data, "65534\n65533\n65533 77\n");
+    job_done(&j);
+}
+
+static void test_refusals(void **state)
+{
+    static const char *const bad[] = {
+        "{\"op\":\"fly\"}",
+        "{\"op\":\"exec\",\"uid\":0,\"gid\":0}",
+        "{\"op\":\"exec\",\"argv\":[],\"uid\":0,\"gid\":0}",
+        "{\"op\":\"exec\",\"argv\":[7],\"uid\":0,\"gid\":0}",
+        "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":4294967295,\"gid\":0}",
+        "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":-1,\"gid\":0}",
+        "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":0,\"gid\":0,\"umask\":4096}",
+        "{\"op\":\"exec\",\"argv\":[{\"base64\":\"AAAA\"}],\"uid\":0,\"gid\":0}",
+        "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":0,\"gid\":0,\"token\":\"short\"}",
+        "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":0,\"gid\":0,\"rlimits\":{\"x\":[1,1]"
+        "}}",
+        "{\"op\":\"shutdown\"}",
+        "{\"no\":\"op\"}",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct job j = {0};
+        ask(&j, json_loads(bad[i], 0, NULL));
+        UNTIL(j.over);
+        if (!*j.error)
+            fail_msg("taken: %s", bad[i]);
+    }
+}
+
+/* Through cat and back with the credits of both directions. */
+static void test_volume(void **state)
+{
+    const uint64_t total = 64 << 20;
+    static char block[65536];
+    struct job j = {.sum_only = true};
+    uint64_t sent = 0, sum = 0;
+    bool ended = false;
+    ask(&j, json_pack("{s:s, s:[s]}", "op", "exec", "argv", "cat"));
+    while (!j.over) {
+        size_t n = chan_sendable(host.chan, j.stream, 0);
+        n = n < sizeof block ? n : sizeof block;
+        n = n < total - sent ? n : total - sent;
+        if (n && chan_output_len(host.chan) < CHAN_OUTPUT_HIGH) {
+            for (size_t i = 0; i < n; i++)
+                block[i] = (sent + i) * 2654435761u >> 13;
+            chan_data(host.chan, j.stream, 0, block, n, NULL);
+            sum = sum_of(sum, block, n);
+            sent += n;
+        }
+        if (sent == total && !ended) {
+            chan_eof(host.chan, j.stream, 0);
+            ended = true;
+        }
+        assert_true(turn(1000));
+    }
+    assert_int_equal(j.status, 0);
+    assert_true(j.got[1] == total && j.sum == sum);
+}
+
+/* A reader that takes nothing stops the command at the window, and nothing is lost. */
+static void test_back_pressure(void **state)
+{
+    struct job j = {.hold = true};
+    ask(&j, shell("head -c 3000000 /dev/zero; echo done >&2"));
+    for (int i = 0; i < 20; i++)
+        turn(10);
+    assert_true(j.got[1] <= CHAN_WINDOW);
+    assert_int_equal(j.got[2], 0);
+    j.hold = false;
+    chan_consumed(host.chan, j.stream, 1, j.got[1]);
+    chan_eof(host.chan, j.stream, 0);
+    UNTIL(j.over);
+    assert_int_equal(j.got[1], 3000000);
+    assert_string_equal(j.out[2].data, "done\n");
+    job_done(&j);
+}
+
+static void test_broken_pipes(void **state)
+{
+    struct job j = {0};
+    ask(&j, shell("exec 0<&-; sleep 0.2; trap '' PIPE; sleep 10"));
+    UNTIL(j.input_closed);
+    chan_msg(host.chan, j.stream, json_pack("{s:i}", "signal", SIGTERM), NULL);
+    UNTIL(j.over);
+    assert_int_equal(j.sig, SIGTERM);
+    struct job yes = {0};
+    ask(&yes, json_pack("{s:s, s:[s]}", "op", "exec", "argv", "yes"));
+    UNTIL(yes.got[1] > 1000);
+    chan_msg(host.chan, yes.stream, json_pack("{s:i}", "closed", 1), NULL);
+    UNTIL(yes.over);
+    assert_int_equal(yes.sig, SIGPIPE);
+    job_done(&j);
+    job_done(&yes);
+}
+
+/* What a child still holds open is not waited for; what was written is not lost. */
+static void test_left_behind(void **state)
+{
+    struct job j = {0};
+    uint64_t begin = clock_ms();
+    run(&j, shell("sleep 5 & head -c 200000 /dev/zero; exit 3"));
+    assert_true(clock_ms() - begin < 4500);
+    assert_int_equal(j.status, 3);
+    assert_int_equal(j.got[1], 200000);
+    job_done(&j);
+}
+
+static void test_stop_and_go(void **state)
+{
+    struct job j = {0};
+    ask(&j, json_pack("{s:s, s:[s,s]}", "op", "exec", "argv", "sleep", "60"));
+    UNTIL(j.pid);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)j.pid);
+    static const struct {
+        int sig;
+        const char *state;
+    } steps[] = {{SIGTSTP, ") T"}, {SIGCONT, ") S"}};
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        chan_msg(host.chan, j.stream, json_pack("{s:i}", "signal", steps[i].sig), NULL);
+        bool seen = false;
+        for (int k = 0; k < 200 && !seen; k++) {
+            AUTO_STR text = NULL;
+            turn(10);
+            seen = fd_read_file(path, 4096, &text, NULL, NULL) == 0 &&
+                   strstr(text, steps[i].state);
+        }
+        assert_true(seen);
+    }
+    chan_msg(host.chan, j.stream, json_pack("{s:i}", "signal", SIGINT), NULL);
+    UNTIL(j.over);
+    assert_int_equal(j.sig, SIGINT);
+    job_done(&j);
+}
+
+static void test_pty(void **state)
+{
+    struct job j = {0};
+    json_t *request = shell("stty size; read x; stty size; tty >/dev/null; echo $?; "
+                            "trap 'echo caught; exit 5' INT; sleep 30 & wait");
+    json_object_set_new(request, "pty",
+                        json_pack("{s:i, s:i}", "rows", 33, "cols", 99));
+    ask(&j, request);
+    UNTIL(j.out[1].data && strstr(j.out[1].data, "33 99"));
+    chan_msg(host.chan, j.stream, json_pack("{s:[i,i]}", "winsize", 44, 111), NULL);
+    chan_data(host.chan, j.stream, 0, "\n", 1, NULL);
+    UNTIL(strstr(j.out[1].data, "44 111"));
+    UNTIL(strstr(j.out[1].data, "\n0\r\n"));
+    chan_data(host.chan, j.stream, 0, "\003", 1, NULL);
+    UNTIL(j.over);
+    assert_non_null(strstr(j.out[1].data, "caught"));
+    assert_int_equal(j.status, 5);
+    job_done(&j);
+    /* A closed terminal hangs up what runs in it. */
+    struct job cat = {0};
+    request = json_pack("{s:s, s:[s], s:{}}", "op", "exec", "argv", "cat", "pty");
+    ask(&cat, request);
+    UNTIL(cat.pid);
+    chan_close(host.chan, cat.stream);
+    UNTIL(cat.over && (kill(cat.pid, 0) < 0 || (turn(10), false)));
+    job_done(&cat);
+}
+
+static bool is_alive(pid_t pid)
+{
+    char path[64];
+    AUTO_STR text = NULL;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    return fd_read_file(path, 4096, &text, NULL, NULL) == 0 && !strstr(text, ") Z");
+}
+
+/* die: also who left the session, after the shell that started it has gone. */
+static void test_die(void **state)
+{
+    struct job j = {0};
+    json_t *request =
+        shell("setsid sh -c 'sleep 99 & echo $!; wait' & sleep 0.1; trap '' TERM; "
+              "while :; do sleep 1; done");
+    json_object_set_new(request, "die", json_true());
+    ask(&j, request);
+    UNTIL(j.out[1].len > 1 && j.out[1].data[j.out[1].len - 1] == '\n' && j.pid);
+    pid_t deep = strtol(j.out[1].data, NULL, 10);
+    assert_true(is_alive(deep) && is_alive(j.pid));
+    chan_close(host.chan, j.stream);
+    UNTIL(!is_alive(deep) && !is_alive(j.pid));
+    UNTIL(j.over);
+    job_done(&j);
+}
+
+/* The agent is killed and comes back: not a byte is lost or doubled, either way. */
+static void test_attach(void **state)
+{
+    static const char token[] = "0123456789abcdef0123456789abcdef";
+    struct job j = {.hold = true}, k = {0}, again = {0};
+    json_t *request = shell("seq 1 200000; cat; echo end >&2; exit 9");
+    json_object_set_new(request, "token", json_string(token));
+    ask(&j, request);
+    chan_data(host.chan, j.stream, 0, "first ", 6, NULL);
+    UNTIL(j.got[1] > 100000);
+    chan_reset(host.chan);
+    UNTIL(j.gone && chan_state(host.chan) == CHAN_UP);
+    uint64_t have = 4321; /* what the client took out of what came */
+    ask(&k, json_pack("{s:s, s:s, s:I, s:i}", "op", "attach", "token", token, "stdout",
+                      (json_int_t)have, "stderr", 0));
+    k.attached = -1;
+    UNTIL(k.attached >= 0);
+    assert_int_equal(k.attached, 6);
+    chan_data(host.chan, k.stream, 0, "second", 6, NULL);
+    chan_eof(host.chan, k.stream, 0);
+    UNTIL(k.over);
+    assert_int_equal(k.status, 9);
+    assert_string_equal(k.out[2].data, "end\n");
+    AUTO_BUF want = {0};
+    for (int i = 1; i <= 200000; i++)
+        str_buf_printf(&want, "%d\n", i);
+    str_buf_puts(&want, "first second");
+    assert_int_equal(want.len, have + k.out[1].len);
+    assert_memory_equal(want.data, j.out[1].data, have);
+    assert_memory_equal(want.data + have, k.out[1].data, k.out[1].len);
+    /* It is over: nothing to take up. */
+    ask(&again, json_pack("{s:s, s:s, s:i, s:i}", "op", "attach", "token", token,
+                          "stdout", 0, "stderr", 0));
+    UNTIL(again.over);
+    assert_string_equal(again.error, "not-found");
+    job_done(&j);
+    job_done(&k);
+}
+
+static void test_many(void **state)
+{
+    for (int i = 0; i < 300; i++) {
+        struct job j = {0};
+        run(&j, json_pack("{s:s, s:[s,s]}", "op", "exec", "argv", "echo", "hi"));
+        assert_int_equal(j.status, 0);
+        assert_string_equal(j.out[1].data, "hi\n");
+        job_done(&j);
+    }
+    static struct job all[50];
+    for (int i = 0; i < 50; i++) {
+        char script[64];
+        snprintf(script, sizeof script, "sleep 0.2; echo %d; exit %d", i, i);
+        ask(&all[i], shell(script));
+    }
+    for (int i = 0; i < 50; i++) {
+        UNTIL(all[i].over);
+        assert_int_equal(all[i].status, i);
+        assert_int_equal(strtol(all[i].out[1].data, NULL, 10), i);
+        job_done(&all[i]);
+    }
+}
+
+static void test_questions(void **state)
+{
+    static const char *const ops[] = {"ping", "load", "sync", "freeze", "thaw"};
+    for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+        struct job j = {0};
+        ask(&j, json_pack("{s:s}", "op", ops[i]));
+        UNTIL(j.over);
+        assert_string_equal(j.error, "");
+    }
+}
+
+/* A tree into the guest by put, out again by get: the same. */
+static void test_copy(void **state)
+{
+    char dir[] = "/tmp/lodge-copy-XXXXXX", cmd[512];
+    assert_non_null(mkdtemp(dir));
+    snprintf(cmd, sizeof cmd,
+             "cd %s && mkdir -p a/b/%0120d && echo x >a/one && seq 1 99999 >a/b/two && "
+             "ln -s ../one a/b/link && chmod 751 a/one && touch -d 2001-02-03 a/one && "
+             "mkdir a/ro && echo y >a/ro/f && chmod 555 a/ro",
+             dir, 7);
+    struct job make = {0};
+    run(&make, shell(cmd));
+    assert_int_equal(make.status, 0);
+    /* get */
+    struct job get = {0};
+    AUTO_STR a = str_printf("%s/a", dir);
+    AUTO_STR b = str_printf("%s/b", dir);
+    run(&get, json_pack("{s:s, s:s}", "op", "get", "path", a));
+    assert_int_equal(get.status, 0);
+    /* put what came, under another name */
+    struct job put = {0};
+    ask(&put, json_pack("{s:s, s:s}", "op", "put", "path", b));
+    for (size_t at = 0; at < get.out[1].len;) {
+        size_t n = chan_sendable(host.chan, put.stream, 0);
+        n = n < get.out[1].len - at ? n : get.out[1].len - at;
+        chan_data(host.chan, put.stream, 0, get.out[1].data + at, n, NULL);
+        at += n;
+        turn(50);
+    }
+    chan_eof(host.chan, put.stream, 0);
+    UNTIL(put.over);
+    assert_int_equal(put.status, 0);
+    struct job same = {0};
+    snprintf(cmd, sizeof cmd,
+             "cd %s && diff -r a b && [ -L b/b/link ] && "
+             "[ \"$(cd a; find . ! -type l -printf '%%p %%m %%Ts\\n' | sort)\" = "
+             "\"$(cd b; find . ! -type l -printf '%%p %%m %%Ts\\n' | sort)\" ] && "
+             "chmod -R u+w . && rm -rf %s",
+             dir, dir);
+    run(&same, shell(cmd));
+    if (same.status)
+        fail_msg("%s %s", same.out[1].data, same.out[2].data);
+    /* An archive cut off is an error, not a success. */
+    struct job cut = {0};
+    ask(&cut, json_pack("{s:s, s:s}", "op", "put", "path", "/tmp/lodge-never"));
+    chan_data(host.chan, cut.stream, 0, get.out[1].data, 700, NULL);
+    chan_eof(host.chan, cut.stream, 0);
+    UNTIL(cut.over);
+    assert_true(cut.status > 0);
+    rmdir("/tmp/lodge-never");
+    job_done(&make);
+    job_done(&get);
+    job_done(&put);
+    job_done(&same);
+    job_done(&cut);
+}
+
+/* The worker is killed: its commands go with it, the supervisor starts another. */
+static void test_killed_worker(void **state)
+{
+    teardown(state);
+    launch(false);
+    struct job ping = {0}, j = {0};
+    json_t *request = shell("echo $PPID; sleep 60");
+    json_object_set_new(request, "die", json_true());
+    ask(&j, request);
+    UNTIL(j.out[1].len > 1 && j.pid);
+    /* The command's parent is its monitor, the monitor's is the worker. */
+    char path[64];
+    AUTO_STR text = NULL;
+    snprintf(path, sizeof path, "/proc/%ld/stat", strtol(j.out[1].data, NULL, 10));
+    assert_int_equal(fd_read_file(path, 4096, &text, NULL, NULL), 0);
+    pid_t worker = strtol(strrchr(text, ')') + 3, NULL, 10);
+    assert_int_equal(kill(worker, SIGKILL), 0);
+    UNTIL(j.gone);
+    UNTIL(!is_alive(j.pid));
+    UNTIL(chan_state(host.chan) == CHAN_UP);
+    ask(&ping, json_pack("{s:s}", "op", "ping"));
+    UNTIL(ping.over);
+    assert_string_equal(ping.error, "");
+    job_done(&j);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_statuses),     cmocka_unit_test(test_context),
+        cmocka_unit_test(test_user),         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_volume),       cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_broken_pipes), cmocka_unit_test(test_left_behind),
+        cmocka_unit_test(test_stop_and_go),  cmocka_unit_test(test_pty),
+        cmocka_unit_test(test_die),          cmocka_unit_test(test_attach),
+        cmocka_unit_test(test_many),         cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_copy),         cmocka_unit_test(test_killed_worker),
+    };
+    return cmocka_run_group_tests_name("guest", tests, setup, teardown);
+}
