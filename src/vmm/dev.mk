@@ -15,3 +15,12 @@ endif
 if WITH_VMM_CONSOLE
 vmm_dev_sources += src/vmm/console.c
 endif
+if WITH_VMM_RNG
+vmm_dev_sources += src/vmm/rng.c
+endif
+if WITH_VMM_SERIAL
+vmm_dev_sources += src/vmm/serial.c
+endif
+if WITH_VMM_VMGENID
+vmm_dev_sources += src/vmm/vmgenid.c
+endif

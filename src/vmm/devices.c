@@ -15,6 +15,15 @@ const struct device_ops *const device_types[] = {
 #ifdef WITH_VMM_CONSOLE
     &device_console,
 #endif
+#ifdef WITH_VMM_RNG
+    &device_rng,
+#endif
+#ifdef WITH_VMM_SERIAL
+    &device_serial,
+#endif
+#ifdef WITH_VMM_VMGENID
+    &device_vmgenid,
+#endif
     NULL,
 };
 
