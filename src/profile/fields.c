@@ -27,7 +27,7 @@ enum { TEXT_MAX = 4095, APPEND_MAX = 2047, ITEMS_MAX = 256, CPUS_MAX = 4096 };
 
 #define AT(type, member) .offset = offsetof(struct type, member)
 
-static const struct profile_field disk_fields[] = {
+const struct profile_field profile_disk_fields[] = {
     {"id", FIELD_NAME, AT(profile_disk, id), .max = 20,
      .help = "serial number the guest finds it by"},
     {"path", FIELD_PATH, AT(profile_disk, path), .max = TEXT_MAX,
@@ -118,7 +118,8 @@ const struct profile_field profile_fields[] = {
      .help = "added to the kernel's command line"},
     {"init", FIELD_PATH, AT(profile, init), .max = TEXT_MAX,
      .help = "first program in the guest"},
-    {"disks", LIST(disks, disk_count, disk_fields, profile_disk), .help = "more disks"},
+    {"disks", LIST(disks, disk_count, profile_disk_fields, profile_disk),
+     .help = "more disks"},
     {"cdrom", FIELD_PATH, AT(profile, cdrom), .max = TEXT_MAX, .help = "ISO file"},
     {"nics", LIST(nics, nic_count, nic_fields, profile_nic), .help = "network cards"},
     {"shares", LIST(shares, share_count, share_fields, profile_share),
@@ -175,7 +176,12 @@ static bool is_image(const char *s)
     char *at = strchr(copy, '@');
     if (at)
         *at++ = '\0';
-    return str_is_name(copy) && (!at || str_is_name(at));
+    if (!str_is_name(copy))
+        return false;
+    if (at && str_starts(at, "sha256:"))
+        return at[7] && strlen(at + 7) <= 64 &&
+               strspn(at + 7, "0123456789abcdef") == strlen(at + 7);
+    return !at || str_is_name(at);
 }
 
 /* Small letters into out (18 bytes); false if it is no hardware address of one card. */

@@ -35,6 +35,7 @@ struct profile_field {
 };
 
 extern const struct profile_field profile_fields[]; /* ends with a NULL name */
+extern const struct profile_field profile_disk_fields[];
 
 /* Put text into the field of the object at base, checked against the field. Not for
  * lists of structures. `what` names the field in messages. Frees what was there. */
@@ -50,3 +51,5 @@ int profile_fields_init(const struct profile_field *fields, void *base);
 /* Grow a FIELD_LIST by one zeroed item with its defaults set; NULL without memory or at
  * the bound. */
 void *profile_list_grow(const struct profile_field *f, void *base);
+/* An object of all fields that are not empty; NULL without memory. */
+json_t *profile_fields_json(const struct profile_field *fields, const void *base);

@@ -40,8 +40,6 @@ struct profile *profile_copy(const struct profile *p)
     return copy;
 }
 
-static json_t *fields_to_json(const struct profile_field *fields, const void *base);
-
 static json_t *value_to_json(const struct profile_field *f, const void *base)
 {
     const void *at = (const char *)base + f->offset;
@@ -81,7 +79,8 @@ static json_t *value_to_json(const struct profile_field *f, const void *base)
         json_t *a = json_array();
         for (size_t i = 0; a && i < count; i++)
             json_array_append_new(
-                a, fields_to_json(f->fields, *(char *const *)at + i * f->item_size));
+                a,
+                profile_fields_json(f->fields, *(char *const *)at + i * f->item_size));
         return a;
     }
     }
@@ -102,7 +101,7 @@ static bool is_empty(const struct profile_field *f, const void *base)
     return false;
 }
 
-static json_t *fields_to_json(const struct profile_field *fields, const void *base)
+json_t *profile_fields_json(const struct profile_field *fields, const void *base)
 {
     json_t *o = json_object();
     for (const struct profile_field *f = fields; o && f->name; f++) {
@@ -118,7 +117,7 @@ static json_t *fields_to_json(const struct profile_field *fields, const void *ba
 
 json_t *profile_to_json(const struct profile *p)
 {
-    return fields_to_json(profile_fields, p);
+    return profile_fields_json(profile_fields, p);
 }
 
 static int fields_from_json(const struct profile_field *fields, void *base,

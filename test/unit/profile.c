@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "profile/document.h"
 #include "profile/fields.h"
 #include "profile/profile.h"
 
@@ -109,13 +110,77 @@ static void test_fields(void **state)
     }
 }
 
+static struct profile *parse(const char *text)
+{
+    struct profile_problems problems = {0};
+    struct profile *p = NULL;
+    if (profile_parse(text, strlen(text), &p, &problems) < 0) {
+        char *all = profile_problems_text(&problems, "text");
+        fail_msg("%s", all);
+    }
+    profile_problems_done(&problems);
+    return p;
+}
+
+/* V3M's own example, to the letter; and back into V3M's language. */
+static void test_v3m(void **state)
+{
+    static const char text[] =
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE profile PUBLIC \"\" \"v3m_profile.dtd\">\n"
+        "<profile>\n  <name>test</name>\n  <type>Xen</type>\n"
+        "  <image size=\"50\">/home/gvallee/temp/v2m/test_xen.img</image>\n  <nic1>\n"
+        "    <type>TUN/TAP</type>\n    <mac>00:02:03:04:05:06</mac>\n  </nic1>\n"
+        "</profile>\n";
+    AUTO(profile) p = parse(text);
+    assert_string_equal(p->name, "test");
+    assert_int_equal(p->type, PROFILE_XEN);
+    assert_int_equal(p->image_size_bytes, 50 << 20);
+    assert_int_equal(p->memory_bytes, 128 << 20);
+    assert_int_equal(p->nic_count, 1);
+    assert_int_equal(p->nics[0].type, PROFILE_NIC_TAP);
+    assert_string_equal(p->nics[0].mac, "00:02:03:04:05:06");
+    char *v3m = NULL;
+    assert_int_equal(profile_to_v3m(p, &v3m, NULL), 0);
+    AUTO(profile) again = parse(v3m);
+    AUTO_T(json_t) one = profile_to_json(p);
+    AUTO_T(json_t) two = profile_to_json(again);
+    assert_true(json_equal(one, two));
+    free(v3m);
+}
+
+static void test_xml_round_trip(void **state)
+{
+    static const char text[] =
+        "<profile><name>full</name><description>a &amp; b</description><type>hpc</type>"
+        "<memory page='2M' prealloc='yes' numa='bind' nodes='0-1'>4G</memory>"
+        "<cpu count='2' pin='3,5' share='200' features='+avx2 -hle'/>"
+        "<image>debian-fast@sha256:ab12</image><append>quiet &lt;x&gt;</append>"
+        "<init>/bin/sh</init><disks><disk id='d' path='/srv/a&quot;b'/>"
+        "<disk size='10G'/></disks><nics><nic type='isolated' network='x' queues='2'/>"
+        "</nics><nic2><type option='br0'>BRIDGED_TAP</type></nic2>"
+        "<shares><share source='/home' target='/home' readonly='yes'/></shares>"
+        "<checkpoint policy='periodic' every='15m' keep='3' on-failure='restart'/>"
+        "<limits time='2h' scratch='1G' ready='60s'/></profile>";
+    AUTO(profile) p = parse(text);
+    char *xml = profile_to_xml(p);
+    assert_non_null(xml);
+    AUTO(profile) again = parse(xml);
+    AUTO_T(json_t) one = profile_to_json(p);
+    AUTO_T(json_t) two = profile_to_json(again);
+    if (!json_equal(one, two))
+        fail_msg("%s\n%s\n%s", xml, json_dumps(one, 0), json_dumps(two, 0));
+    assert_int_equal(p->nics[1].type, PROFILE_NIC_BRIDGED_TAP);
+    assert_string_equal(p->append, "quiet <x>");
+    assert_int_equal(profile_to_v3m(p, &xml, NULL), -1);
+    free(xml);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_json_round_trip),
-        cmocka_unit_test(test_json_strict),
-        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_json_round_trip),
+        cmocka_unit_test(test_json_strict), cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_v3m),         cmocka_unit_test(test_xml_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
