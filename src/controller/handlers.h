@@ -3,5 +3,7 @@
 #pragma once
 #include "controller/dispatch.h"
 
+extern const struct dispatch_method dispatch_profile[];
+extern const struct dispatch_method dispatch_cluster[];
 extern const struct dispatch_method dispatch_node[];
 extern const struct dispatch_method dispatch_op[];

@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += src/controller/libcontroller.la
 src_controller_libcontroller_la_SOURCES = \
     src/controller/dispatch.c src/controller/dispatch.h \
+    src/controller/document.c src/controller/document.h \
     src/controller/handlers.h src/controller/hub.c src/controller/hub.h src/controller/hub_spec.c \
     src/controller/node.c src/controller/op.c \
     src/controller/relay.c src/controller/relay.h
