@@ -32,6 +32,8 @@ int store_step_add(struct store *s, int64_t operation, int n, int phase,
 int store_step_state(struct store *s, int64_t operation, int n, const char *state,
                      const char *detail, struct err *err);
 int store_steps(struct store *s, int64_t operation, json_t **out, struct err *err);
+/* [{operation}] that left a step on the node. */
+int store_steps_left(struct store *s, const char *node, json_t **out, struct err *err);
 /* Operations that are running and have steps: what a controller goes on with when it
  * starts. Rows as of store_op_get(). */
 int store_op_unfinished(struct store *s, json_t **out, struct err *err);

@@ -40,6 +40,14 @@ int store_steps(struct store *s, int64_t operation, json_t **out, struct err *er
     return 0;
 }
 
+int store_steps_left(struct store *s, const char *node, json_t **out, struct err *err)
+{
+    return store_sql(
+        s, out, err,
+        "SELECT DISTINCT operation FROM step WHERE node = ? AND state = 'left'", "s",
+        node);
+}
+
 int store_op_unfinished(struct store *s, json_t **out, struct err *err)
 {
     return store_sql(

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lodged's methods that need the nodes: what their links say, requests and streams passed
+ * on, operations that start and stop machines. */
+#include "controller/lodged.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "controller/vm_plan.h"
+
+/* --- nodes ---------------------------------------------------------------------------- */
+
+static void live_node_list(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct lodged *l = arg;
+    struct err err;
+    json_t *rows = NULL, *row;
+    size_t i;
+    if (store_node_list(l->store, &rows, &err) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    json_array_foreach (rows, i, row) {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        AUTO_JSON status = hub_status(l->hub, name);
+        if (status)
+            json_object_update(row, status);
+    }
+    rpc_call_answer(call, rows);
+}
+
+struct passed {
+    struct rpc_call *call;
+};
+
+static void on_passed(json_t *result, const struct err *why, void *arg)
+{
+    struct passed *p = arg;
+    if (why)
+        rpc_call_fail(p->call, why);
+    else
+        rpc_call_answer(p->call, json_incref(result));
+    free(p);
+}
+
+/* {"node", "method", "params"?}: one request to a node's agent, as root. */
+static void live_node_call(struct rpc_call *call, json_t *params, void *arg)
+{
+    enum { TIMEOUT_MS = 60000 };
+    struct lodged *l = arg;
+    struct err err;
+    const char *node, *method;
+    json_t *inner = NULL;
+    struct passed *p = NULL;
+    if (rpc_unpack(params, &err, "node.call", "{s:s, s:s, s?o !}", "node", &node, "method",
+                   &method, "params", &inner) < 0)
+        goto failed;
+    if (rpc_call_uid(call) != 0) {
+        err_set(&err, E_PERM, "only root may ask a node's agent as root");
+        goto failed;
+    }
+    if (!(p = calloc(1, sizeof *p))) {
+        err_oom(&err);
+        goto failed;
+    }
+    p->call = call;
+    if (hub_call(l->hub, node, method, json_incref(inner), TIMEOUT_MS, on_passed, p, &err) <
+        0)
+        goto failed;
+    return;
+failed:
+    free(p);
+    rpc_call_fail(call, &err);
+}
+
+/* {"node"}: from the answer on, the connection is the node's agent, as the caller. */
+static void live_node_stream(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct lodged *l = arg;
+    struct err err;
+    const char *name;
+    struct link *link = NULL;
+    if (rpc_unpack(params, &err, "node.stream", "{s:s !}", "node", &name) == 0) {
+        link = hub_link(l->hub, name);
+        if (!link)
+            err_set(&err, E_NOENT, "no node '%s'; see 'lodge node list'", name);
+        else if (link_state(link) != LINK_UP)
+            err_set(&err, E_HOST, "node '%s' is not connected: %s", name, link_why(link));
+    }
+    if (!link || link_state(link) != LINK_UP) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    uid_t uid = rpc_call_uid(call);
+    gid_t gid = rpc_call_gid(call);
+    AUTO_STR node = strdup(name); /* params go with the call */
+    AUTO_STR rest = NULL;
+    size_t rest_len;
+    int fd = rpc_call_upgrade(call, NULL, &rest, &rest_len);
+    if (fd >= 0 && (!node || hub_relay(l->hub, node, fd, uid, gid, rest, rest_len, &err) < 0))
+        log_warn(&(struct log_ctx){.node = node}, "stream: %s",
+                 node ? err.text : "out of memory");
+}
+
+/* --- operations ----------------------------------------------------------------------- */
+
+struct waiting {
+    struct rpc_call *call;
+    struct lodged *lodged;
+};
+
+static void on_op_done(int64_t op, const struct err *why, void *arg)
+{
+    struct waiting *w = arg;
+    if (why)
+        rpc_call_fail(w->call, why);
+    else
+        rpc_call_answer(w->call, json_pack("{s:I}", "op", (json_int_t)op));
+    free(w);
+}
+
+static void on_waiter_gone(struct rpc_call *call, void *arg)
+{
+    struct waiting *w = arg;
+    struct err err;
+    err_set(&err, E_CANCELLED, "the caller went away");
+    runner_forget(w->lodged->runner, w);
+    rpc_call_fail(call, &err);
+    free(w);
+}
+
+static void answer_when_done(struct lodged *l, struct rpc_call *call, int64_t op)
+{
+    struct err err;
+    struct waiting *w = calloc(1, sizeof *w);
+    if (w) {
+        *w = (struct waiting){call, l};
+        if (runner_wait(l->runner, op, on_op_done, w, &err) == 0) {
+            rpc_call_on_gone(call, on_waiter_gone, w);
+            return;
+        }
+    } else {
+        err_oom(&err);
+    }
+    free(w);
+    rpc_call_fail(call, &err);
+}
+
+void lodged_run_plan(struct lodged *l, struct rpc_call *call, const struct plan *plan,
+                     bool wait)
+{
+    struct err err;
+    int64_t op;
+    if (runner_start(l->runner, plan, &op, &err) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    rpc_call_progress(call, json_pack("{s:I}", "op", (json_int_t)op));
+    if (wait)
+        answer_when_done(l, call, op);
+    else
+        rpc_call_answer(call, json_pack("{s:I}", "op", (json_int_t)op));
+}
+
+/* The operation, if it is the caller's or the caller is root. */
+static int op_of(struct lodged *l, struct rpc_call *call, json_t *params, const char *what,
+                 int64_t *id, json_t **row, struct err *err)
+{
+    json_int_t n;
+    if (rpc_unpack(params, err, what, "{s:I}", "id", &n) < 0 ||
+        store_op_get(l->store, n, row, err) < 0)
+        return -1;
+    uid_t uid = rpc_call_uid(call);
+    if (uid && json_integer_value(json_object_get(*row, "who")) != (json_int_t)uid)
+        return err_set(err, E_NOENT, "no operation %" PRId64 "; see 'lodge op list'",
+                       (int64_t)n);
+    *id = n;
+    return 0;
+}
+
+static void live_op_wait(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct lodged *l = arg;
+    struct err err;
+    AUTO_JSON row = NULL;
+    int64_t id;
+    if (op_of(l, call, params, "op.wait", &id, &row, &err) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    const char *state = json_string_value(json_object_get(row, "state"));
+    if (!strcmp(state, "running"))
+        answer_when_done(l, call, id);
+    else
+        rpc_call_answer(call, json_incref(row));
+}
+
+static void live_op_steps(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct lodged *l = arg;
+    struct err err;
+    AUTO_JSON row = NULL;
+    json_t *steps = NULL;
+    int64_t id;
+    if (op_of(l, call, params, "op.steps", &id, &row, &err) < 0 ||
+        store_steps(l->store, id, &steps, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        rpc_call_answer(call, steps);
+}
+
+static void live_op_cancel(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct lodged *l = arg;
+    struct err err;
+    AUTO_JSON row = NULL;
+    int64_t id;
+    if (op_of(l, call, params, "op.cancel", &id, &row, &err) < 0 ||
+        runner_cancel(l->runner, id, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        rpc_call_answer(call, NULL);
+}
+
+static void live_op_recover(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct lodged *l = arg;
+    struct err err;
+    AUTO_JSON row = NULL;
+    const char *how;
+    int64_t id;
+    if (op_of(l, call, params, "op.recover", &id, &row, &err) < 0 ||
+        rpc_unpack(params, &err, "op.recover", "{s:s}", "how", &how) < 0 ||
+        runner_recover(l->runner, id, how, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        answer_when_done(l, call, id);
+}
+
+/* --- machines -------------------------------------------------------------------------- */
+
+static void live_vm_start(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct err err;
+    struct vm_plan plan = {0};
+    struct vm_caller who = {rpc_call_uid(call), rpc_call_gid(call)};
+    if (vm_plan_start(arg, &who, params, &plan, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        lodged_run_plan(arg, call, &plan.plan, plan.wait);
+    vm_plan_done(&plan);
+}
+
+static void live_vm_stop(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct err err;
+    struct vm_plan plan = {0};
+    struct vm_caller who = {rpc_call_uid(call), rpc_call_gid(call)};
+    if (vm_plan_stop(arg, &who, params, &plan, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        lodged_run_plan(arg, call, &plan.plan, plan.wait);
+    vm_plan_done(&plan);
+}
+
+/* Which machines are where, by the books. */
+static void live_vm_where(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct lodged *l = arg;
+    struct err err;
+    json_t *rows = NULL;
+    const char *cluster = json_string_value(json_object_get(params, "cluster"));
+    uid_t uid = rpc_call_uid(call);
+    if (store_placements(l->store, uid ? uid : (uid_t)-1, cluster, &rows, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        rpc_call_answer(call, rows);
+}
+
+const struct rpc_method lodged_live_methods[] = {
+    {"node.list", live_node_list},     {"node.call", live_node_call},
+    {"node.stream", live_node_stream}, {"op.wait", live_op_wait},
+    {"op.steps", live_op_steps},       {"op.cancel", live_op_cancel},
+    {"op.recover", live_op_recover},   {"vm.start", live_vm_start},
+    {"vm.stop", live_vm_stop},         {"vm.where", live_vm_where},
+    {NULL, NULL},
+};
+
+/* --- following the rows and the links ---------------------------------------------------- */
+
+void lodged_sync_nodes(struct lodged *l)
+{
+    struct err err;
+    AUTO_JSON rows = NULL;
+    json_t *row;
+    size_t i;
+    if (store_node_list(l->store, &rows, &err) < 0) {
+        log_error(NULL, "%s", err.text);
+        return;
+    }
+    json_array_foreach (rows, i, row) {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        if (hub_put(l->hub, name, json_object_get(row, "spec"), &err) < 0)
+            log_error(&(struct log_ctx){.node = name}, "%s", err.text);
+    }
+    hub_keep(l->hub, rows);
+}
+
+static void on_node(const char *node, enum link_state state, const struct err *why,
+                    void *arg)
+{
+    struct lodged *l = arg;
+    struct log_ctx ctx = {.node = node};
+    struct err err;
+    if (state == LINK_UP)
+        log_info(&ctx, "connected");
+    else
+        log_warn(&ctx, "lost: %s", why->text);
+    AUTO_JSON data = json_pack("{s:s, s:s, s:s}", "node", node, "link",
+                               state == LINK_UP ? "up" : "down", "why",
+                               why ? why->text : "");
+    if (store_event_add(l->store, 0, node, NULL, NULL,
+                        state == LINK_UP ? "node.up" : "node.down", data, &err) < 0)
+        log_error(&ctx, "%s", err.text);
+    rpc_server_emit(l->server, "node", move(data), NULL);
+    if (state == LINK_UP)
+        runner_node_up(l->runner, node);
+}
+
+static bool may_see(uid_t uid, const json_t *data)
+{
+    json_t *owner = json_object_get(data, "uid");
+    return uid == 0 || (owner && json_integer_value(owner) == (json_int_t)uid);
+}
+
+static void on_event(const char *node, const char *event, json_t *data, void *arg)
+{
+    struct lodged *l = arg;
+    AUTO_JSON copy = json_copy(data);
+    if (!copy)
+        return;
+    json_object_set_new(copy, "node", json_string(node));
+    struct err err;
+    if (store_event_add(l->store, 0, node, json_string_value(json_object_get(data, "vm")),
+                        json_string_value(json_object_get(data, "job")), event, copy,
+                        &err) < 0)
+        log_error(NULL, "%s", err.text);
+    rpc_server_emit(l->server, event, move(copy), may_see);
+}
+
+static void on_op_ended(int64_t op, const char *state, const char *why, void *arg)
+{
+    struct lodged *l = arg;
+    log_info(NULL, "operation %" PRId64 " %s%s%s", op, state, *why ? ": " : "", why);
+    rpc_server_emit(l->server, "op",
+                    json_pack("{s:I, s:s, s:s}", "id", (json_int_t)op, "state", state,
+                              "why", why),
+                    NULL);
+}
+
+int lodged_start(struct lodged *l, struct err *err)
+{
+    static const struct hub_hooks hub_hooks = {.state = on_node, .event = on_event};
+    static const struct runner_hooks runner_hooks = {.ended = on_op_ended};
+    struct dispatch_call c = {.dispatch = l->dispatch};
+    if (dispatch_store(&c, &l->store, err) < 0 ||
+        hub_new(l->event, &hub_hooks, l, &l->hub, err) < 0)
+        return -1;
+    lodged_sync_nodes(l);
+    return runner_new(l->event, l->store, l->hub, &runner_hooks, l, &l->runner, err);
+}
+
+void lodged_stop(struct lodged *l)
+{
+    hub_free(l->hub); /* before the runner: what is in flight fails into it */
+    runner_free(l->runner);
+    l->hub = NULL;
+    l->runner = NULL;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What lodged is made of, for its own files. */
+#pragma once
+#include "base/conf.h"
+#include "controller/dispatch.h"
+#include "controller/hub.h"
+#include "controller/runner.h"
+#include "proto/server.h"
+
+struct lodged {
+    sd_event *event;
+    struct conf *conf;
+    struct dispatch *dispatch;
+    struct store *store; /* the dispatch's */
+    struct hub *hub;
+    struct runner *runner;
+    struct rpc_server *server;
+};
+
+/* Connect to the nodes of the store, take up unfinished operations. */
+int lodged_start(struct lodged *l, struct err *err);
+void lodged_stop(struct lodged *l);
+/* The hub follows the rows; after each change of nodes. */
+void lodged_sync_nodes(struct lodged *l);
+
+/* Methods that need the nodes: only lodged has them (live.c, cluster_live.c). They come
+ * before those of the dispatch tables with the same name. arg is the struct lodged. */
+extern const struct rpc_method lodged_live_methods[];
