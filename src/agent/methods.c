@@ -53,9 +53,12 @@ static struct vm *vm_of(struct agent *a, struct rpc_call *call, json_t *params,
                         struct err *err)
 {
     const char *name;
-    if (rpc_unpack(params, err, rpc_call_method(call), "{s:s}", "vm", &name) < 0)
+    uid_t uid = rpc_call_uid(call);
+    json_int_t whose = uid; /* root may say whose VM it means */
+    if (rpc_unpack(params, err, rpc_call_method(call), "{s:s, s?I}", "vm", &name, "uid",
+                   &whose) < 0)
         return NULL;
-    return agent_find(a, rpc_call_uid(call), name, err);
+    return agent_find(a, uid == 0 ? (uid_t)whose : uid, name, err);
 }
 
 /* --- calls that wait ----------------------------------------------------------------
@@ -677,10 +680,10 @@ static void do_info(struct rpc_call *call, json_t *params, void *arg)
     json_t *types = json_array();
     for (const struct vt_ops *const *o = vt_types; *o; o++)
         json_array_append_new(types, json_string((*o)->name));
-    rpc_call_answer(call,
-                    json_pack("{s:I, s:I, s:I, s:o, s:o}", "pid", (json_int_t)getpid(),
-                              "uid", (json_int_t)geteuid(), "vms", (json_int_t)n,
-                              "types", types, "reserved", reserve_show(a)));
+    rpc_call_answer(call, json_pack("{s:I, s:I, s:I, s:o, s:o, s:o}", "pid",
+                                    (json_int_t)getpid(), "uid", (json_int_t)geteuid(),
+                                    "vms", (json_int_t)n, "types", types, "reserved",
+                                    reserve_show(a), "room", reserve_room(a)));
 }
 
 const struct rpc_method agent_methods[] = {

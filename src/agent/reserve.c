@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include "agent/vt.h"
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -171,6 +173,41 @@ int reserve_check(struct agent *a, const struct vm *vm, struct err *err)
     if (check_cpus(a, vm, err) < 0 || check_devices(a, vm, err) < 0)
         return -1;
     return check_scratch(a, vm, err);
+}
+
+/* May this type be asked for here? The same facts that type auto is chosen by. */
+static bool can_run(const struct place_facts *f, enum profile_type type)
+{
+    switch (type) {
+    case PROFILE_HPC:
+        return f->kvm && f->vmm;
+    case PROFILE_KVM:
+        return f->kvm && f->qemu;
+    case PROFILE_QEMU:
+        return f->qemu;
+    default:
+        return true; /* libvirt has the last word */
+    }
+}
+
+json_t *reserve_room(struct agent *a)
+{
+    static const struct profile plain = {0};
+    const struct place_facts *f = agent_facts(a);
+    uint64_t total = meminfo("MemTotal") - meminfo("Hugetlb");
+    uint64_t taken = held(a, NULL, &plain) + HOST_KEEPS;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    struct vm *vm;
+    list_each (vm, &a->vms, in)
+        if (holds(vm) && vm->profile->type != PROFILE_FAKE)
+            cpus -= vm->profile->vcpus;
+    json_t *types = json_array();
+    for (const struct vt_ops *const *o = vt_types; *o; o++)
+        if (can_run(f, profile_word(profile_type_names, (*o)->name)))
+            json_array_append_new(types, json_string((*o)->name));
+    return json_pack("{s:I, s:I, s:o}", "cpus", (json_int_t)(cpus > 0 ? cpus : 0),
+                     "memory_bytes", (json_int_t)(total > taken ? total - taken : 0),
+                     "types", types);
 }
 
 json_t *reserve_show(struct agent *a)

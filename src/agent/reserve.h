@@ -6,5 +6,8 @@
 
 /* Does vm fit beside all others? E_BUSY says what is missing and who holds it. */
 int reserve_check(struct agent *a, const struct vm *vm, struct err *err);
+/* What a new VM could still get: {"cpus", "memory_bytes", "types": [...]}, for placement by
+ * the controller. */
+json_t *reserve_room(struct agent *a);
 /* {"memory_bytes": {"total", "held"}, ...} for agent.info. */
 json_t *reserve_show(struct agent *a);

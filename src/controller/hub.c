@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/list.h"
+#include "base/str.h"
 #include "controller/relay.h"
 #include "proto/rpc.h"
 
@@ -23,6 +24,8 @@ struct node {
     json_t *spec;
     struct link *link;
     struct list relays;
+    json_t *room;
+    bool asking, stale; /* for the room; it changed since it was asked for */
 };
 
 struct hub_stream {
@@ -43,6 +46,7 @@ static void node_free(struct node *n)
     }
     link_free(n->link);
     json_decref(n->spec);
+    json_decref(n->room);
     free(n->name);
     free(n);
 }
@@ -80,9 +84,33 @@ void hub_free(struct hub *h)
     free(h);
 }
 
+static void ask_room(struct node *n);
+
+static void on_room(json_t *result, const struct err *why, void *arg)
+{
+    struct node *n = arg;
+    n->asking = false;
+    if (why)
+        return;
+    json_decref(n->room);
+    n->room = json_incref(json_object_get(result, "room"));
+    if (n->stale)
+        ask_room(n);
+}
+
+static void ask_room(struct node *n)
+{
+    n->stale = n->asking;
+    if (!n->asking && n->link)
+        n->asking =
+            link_call(n->link, "agent.info", NULL, 10000, on_room, n, NULL) == 0;
+}
+
 static void on_state(enum link_state state, const struct err *why, void *arg)
 {
     struct node *n = arg;
+    if (state == LINK_UP)
+        ask_room(n);
     if (n->hub->hooks.state)
         n->hub->hooks.state(n->name, state, why, n->hub->arg);
 }
@@ -90,6 +118,8 @@ static void on_state(enum link_state state, const struct err *why, void *arg)
 static void on_event(const char *event, json_t *data, void *arg)
 {
     struct node *n = arg;
+    if (str_starts(event, "vm."))
+        ask_room(n);
     if (n->hub->hooks.event)
         n->hub->hooks.event(n->name, event, data, n->hub->arg);
 }
@@ -131,6 +161,26 @@ int hub_put(struct hub *h, const char *name, json_t *spec, struct err *err)
 void hub_drop(struct hub *h, const char *name)
 {
     node_free(find(h, name));
+}
+
+json_t *hub_room(const struct hub *h, const char *name)
+{
+    struct node *n = find(h, name);
+    return n ? n->room : NULL;
+}
+
+void hub_keep(struct hub *h, const json_t *rows)
+{
+    struct node *n, *next;
+    list_each_safe (n, next, &h->nodes, in) {
+        bool kept = false;
+        size_t i;
+        json_t *row;
+        json_array_foreach (rows, i, row)
+            kept |= !strcmp(json_string_value(json_object_get(row, "name")), n->name);
+        if (!kept)
+            node_free(n);
+    }
 }
 
 struct link *hub_link(const struct hub *h, const char *name)

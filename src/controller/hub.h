@@ -41,6 +41,13 @@ struct link *hub_link(const struct hub *h, const char *node);
 /* {"link": "up", "why": "", "heard": wall ms or null}; NULL without memory or node. */
 json_t *hub_status(const struct hub *h, const char *node);
 
+/* What the node's agent last told that a new machine could get there (borrowed; NULL: not
+ * known): {"cpus", "memory_bytes", "types"}. Asked when the link comes up and after every
+ * event of a machine. */
+json_t *hub_room(const struct hub *h, const char *node);
+/* Drop all nodes that are not among rows ([{"name"}...]). */
+void hub_keep(struct hub *h, const json_t *rows);
+
 /* As link_call(), with the node's name; E_NOENT if there is none. */
 int hub_call(struct hub *h, const char *node, const char *method, json_t *params,
              unsigned timeout_ms, link_done_f done, void *arg, struct err *err);

@@ -55,8 +55,8 @@ static void live_node_call(struct rpc_call *call, json_t *params, void *arg)
     const char *node, *method;
     json_t *inner = NULL;
     struct passed *p = NULL;
-    if (rpc_unpack(params, &err, "node.call", "{s:s, s:s, s?o !}", "node", &node, "method",
-                   &method, "params", &inner) < 0)
+    if (rpc_unpack(params, &err, "node.call", "{s:s, s:s, s?o !}", "node", &node,
+                   "method", &method, "params", &inner) < 0)
         goto failed;
     if (rpc_call_uid(call) != 0) {
         err_set(&err, E_PERM, "only root may ask a node's agent as root");
@@ -67,8 +67,8 @@ static void live_node_call(struct rpc_call *call, json_t *params, void *arg)
         goto failed;
     }
     p->call = call;
-    if (hub_call(l->hub, node, method, json_incref(inner), TIMEOUT_MS, on_passed, p, &err) <
-        0)
+    if (hub_call(l->hub, node, method, json_incref(inner), TIMEOUT_MS, on_passed, p,
+                 &err) < 0)
         goto failed;
     return;
 failed:
@@ -88,7 +88,8 @@ static void live_node_stream(struct rpc_call *call, json_t *params, void *arg)
         if (!link)
             err_set(&err, E_NOENT, "no node '%s'; see 'lodge node list'", name);
         else if (link_state(link) != LINK_UP)
-            err_set(&err, E_HOST, "node '%s' is not connected: %s", name, link_why(link));
+            err_set(&err, E_HOST, "node '%s' is not connected: %s", name,
+                    link_why(link));
     }
     if (!link || link_state(link) != LINK_UP) {
         rpc_call_fail(call, &err);
@@ -100,7 +101,8 @@ static void live_node_stream(struct rpc_call *call, json_t *params, void *arg)
     AUTO_STR rest = NULL;
     size_t rest_len;
     int fd = rpc_call_upgrade(call, NULL, &rest, &rest_len);
-    if (fd >= 0 && (!node || hub_relay(l->hub, node, fd, uid, gid, rest, rest_len, &err) < 0))
+    if (fd >= 0 &&
+        (!node || hub_relay(l->hub, node, fd, uid, gid, rest, rest_len, &err) < 0))
         log_warn(&(struct log_ctx){.node = node}, "stream: %s",
                  node ? err.text : "out of memory");
 }
@@ -166,8 +168,8 @@ void lodged_run_plan(struct lodged *l, struct rpc_call *call, const struct plan 
 }
 
 /* The operation, if it is the caller's or the caller is root. */
-static int op_of(struct lodged *l, struct rpc_call *call, json_t *params, const char *what,
-                 int64_t *id, json_t **row, struct err *err)
+static int op_of(struct lodged *l, struct rpc_call *call, json_t *params,
+                 const char *what, int64_t *id, json_t **row, struct err *err)
 {
     json_int_t n;
     if (rpc_unpack(params, err, what, "{s:I}", "id", &n) < 0 ||
@@ -281,11 +283,16 @@ static void live_vm_where(struct rpc_call *call, json_t *params, void *arg)
 }
 
 const struct rpc_method lodged_live_methods[] = {
-    {"node.list", live_node_list},     {"node.call", live_node_call},
-    {"node.stream", live_node_stream}, {"op.wait", live_op_wait},
-    {"op.steps", live_op_steps},       {"op.cancel", live_op_cancel},
-    {"op.recover", live_op_recover},   {"vm.start", live_vm_start},
-    {"vm.stop", live_vm_stop},         {"vm.where", live_vm_where},
+    {"node.list", live_node_list},
+    {"node.call", live_node_call},
+    {"node.stream", live_node_stream},
+    {"op.wait", live_op_wait},
+    {"op.steps", live_op_steps},
+    {"op.cancel", live_op_cancel},
+    {"op.recover", live_op_recover},
+    {"vm.start", live_vm_start},
+    {"vm.stop", live_vm_stop},
+    {"vm.where", live_vm_where},
     {NULL, NULL},
 };
 
@@ -319,9 +326,9 @@ static void on_node(const char *node, enum link_state state, const struct err *w
         log_info(&ctx, "connected");
     else
         log_warn(&ctx, "lost: %s", why->text);
-    AUTO_JSON data = json_pack("{s:s, s:s, s:s}", "node", node, "link",
-                               state == LINK_UP ? "up" : "down", "why",
-                               why ? why->text : "");
+    AUTO_JSON data =
+        json_pack("{s:s, s:s, s:s}", "node", node, "link",
+                  state == LINK_UP ? "up" : "down", "why", why ? why->text : "");
     if (store_event_add(l->store, 0, node, NULL, NULL,
                         state == LINK_UP ? "node.up" : "node.down", data, &err) < 0)
         log_error(&ctx, "%s", err.text);
@@ -344,9 +351,9 @@ static void on_event(const char *node, const char *event, json_t *data, void *ar
         return;
     json_object_set_new(copy, "node", json_string(node));
     struct err err;
-    if (store_event_add(l->store, 0, node, json_string_value(json_object_get(data, "vm")),
-                        json_string_value(json_object_get(data, "job")), event, copy,
-                        &err) < 0)
+    if (store_event_add(
+            l->store, 0, node, json_string_value(json_object_get(data, "vm")),
+            json_string_value(json_object_get(data, "job")), event, copy, &err) < 0)
         log_error(NULL, "%s", err.text);
     rpc_server_emit(l->server, event, move(copy), may_see);
 }
@@ -355,19 +362,17 @@ static void on_op_ended(int64_t op, const char *state, const char *why, void *ar
 {
     struct lodged *l = arg;
     log_info(NULL, "operation %" PRId64 " %s%s%s", op, state, *why ? ": " : "", why);
-    rpc_server_emit(l->server, "op",
-                    json_pack("{s:I, s:s, s:s}", "id", (json_int_t)op, "state", state,
-                              "why", why),
-                    NULL);
+    rpc_server_emit(
+        l->server, "op",
+        json_pack("{s:I, s:s, s:s}", "id", (json_int_t)op, "state", state, "why", why),
+        NULL);
 }
 
 int lodged_start(struct lodged *l, struct err *err)
 {
     static const struct hub_hooks hub_hooks = {.state = on_node, .event = on_event};
     static const struct runner_hooks runner_hooks = {.ended = on_op_ended};
-    struct dispatch_call c = {.dispatch = l->dispatch};
-    if (dispatch_store(&c, &l->store, err) < 0 ||
-        hub_new(l->event, &hub_hooks, l, &l->hub, err) < 0)
+    if (hub_new(l->event, &hub_hooks, l, &l->hub, err) < 0)
         return -1;
     lodged_sync_nodes(l);
     return runner_new(l->event, l->store, l->hub, &runner_hooks, l, &l->runner, err);

@@ -2,10 +2,12 @@
 /* lodged: serves the table of methods over a unix socket. Who calls is asked from the
  * kernel; what each may is decided by the handlers. */
 #include <argp.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <systemd/sd-daemon.h>
 
 #include "base/dirs.h"
@@ -13,8 +15,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "config.h"
-#include "controller/dispatch.h"
-#include "proto/server.h"
+#include "controller/lodged.h"
 
 const char *argp_program_version = "lodged " PACKAGE_VERSION;
 
@@ -47,26 +48,35 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static void handle(struct rpc_call *call, json_t *params, void *arg)
 {
+    struct lodged *l = arg;
     struct err err = {0};
     json_t *result = NULL;
-    if (dispatch_call(arg, rpc_call_uid(call), false, rpc_call_method(call), params,
-                      &result, &err) < 0) {
+    const char *method = rpc_call_method(call);
+    if (dispatch_call(l->dispatch, rpc_call_uid(call), false, method, params, &result,
+                      &err) < 0) {
         if (err.code == E_BUG || err.code == E_IO || err.code == E_SYS)
-            log_error(NULL, "%s: %s", rpc_call_method(call), err.text);
+            log_error(NULL, "%s: %s", method, err.text);
         rpc_call_fail(call, &err);
         return;
     }
+    if (str_starts(method, "node."))
+        lodged_sync_nodes(l);
     rpc_call_answer(call, result);
 }
 
+/* The live methods come first: of two with one name the first is found. */
 static struct rpc_method *methods_of_tables(void)
 {
     size_t n = 0;
+    for (const struct rpc_method *m = lodged_live_methods; m->name; m++)
+        n++;
     for (size_t t = 0; dispatch_tables[t]; t++)
         for (const struct dispatch_method *m = dispatch_tables[t]; m->name; m++)
             n++;
     struct rpc_method *all = calloc(n + 1, sizeof *all);
     n = 0;
+    for (const struct rpc_method *m = lodged_live_methods; all && m->name; m++)
+        all[n++] = *m;
     for (size_t t = 0; all && dispatch_tables[t]; t++)
         for (const struct dispatch_method *m = dispatch_tables[t]; m->name; m++)
             all[n++] = (struct rpc_method){m->name, handle};
@@ -78,56 +88,94 @@ static int stop(sd_event_source *s, const struct signalfd_siginfo *si, void *use
     return sd_event_exit(sd_event_source_get_event(s), 0);
 }
 
-static int serve(const struct options *o, struct dispatch *d, struct err *err)
+static int block_signals(struct lodged *l)
 {
-    AUTO(rpc_server) server = NULL;
-    AUTO_STR usual = dirs_path(DIRS_RUN, "lodged.sock");
-    struct rpc_method *methods = methods_of_tables();
-    sd_event *event = NULL;
     sigset_t signals;
-    const char *path = o->socket ? o->socket : usual;
-    if (!path || !methods || sd_event_default(&event) < 0) {
-        free(methods);
-        return err_oom(err);
-    }
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    int r = o->socket ? 0 : dirs_make(DIRS_RUN, err);
+    return sd_event_add_signal(l->event, NULL, SIGTERM, stop, NULL) < 0 ||
+                   sd_event_add_signal(l->event, NULL, SIGINT, stop, NULL) < 0
+               ? -1
+               : 0;
+}
+
+/* Two controllers of one store would each start what the other does. */
+static int lock_store(struct lodged *l, struct err *err)
+{
+    AUTO_STR path = str_printf("%s.lodged", store_path(l->store));
+    if (!path)
+        return err_oom(err);
+    AUTO_FD fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_sys(err, "'%s'", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return err_set(err, E_BUSY, "another lodged serves the store '%s'",
+                       store_path(l->store));
+    return move_fd(fd); /* kept until the end of the process */
+}
+
+static int serve(const struct options *o, struct lodged *l, struct err *err)
+{
+    AUTO_STR usual = dirs_path(DIRS_RUN, "lodged.sock");
+    struct rpc_method *methods = methods_of_tables();
+    const char *path = o->socket ? o->socket : usual;
+    int r = path && methods ? 0 : err_oom(err);
+    if (r == 0 && !o->socket)
+        r = dirs_make(DIRS_RUN, err);
     int fd = r == 0 ? fd_unix_listen(path, 0666, err) : -1;
-    if (fd >= 0 && rpc_server_new(event, fd, "lodged", methods, d, &server, err) == 0) {
-        sd_event_add_signal(event, NULL, SIGTERM, stop, NULL);
-        sd_event_add_signal(event, NULL, SIGINT, stop, NULL);
+    if (fd < 0 ||
+        rpc_server_new(l->event, fd, "lodged", methods, l, &l->server, err) < 0) {
+        free(methods);
+        return -1;
+    }
+    r = lodged_start(l, err);
+    if (r == 0) {
         log_info(NULL, "listening on %s", path);
         sd_notify(0, "READY=1");
-        r = sd_event_loop(event);
-        unlink(path);
-    } else {
-        r = -1;
+        r = sd_event_loop(l->event);
     }
-    rpc_server_free(move(server));
-    sd_event_unref(event);
+    unlink(path);
+    lodged_stop(l);
+    rpc_server_free(l->server);
     free(methods);
     return r;
 }
 
+static int run(const struct options *o, struct lodged *l, struct err *err)
+{
+    struct dispatch_call c = {0};
+    if (conf_load(NULL, &l->conf, err) < 0 ||
+        dispatch_new(o->database, &l->dispatch, err) < 0)
+        return -1;
+    c.dispatch = l->dispatch;
+    if (sd_event_default(&l->event) < 0 || block_signals(l) < 0)
+        return err_oom(err);
+    if (dispatch_store(&c, &l->store, err) < 0 || lock_store(l, err) < 0)
+        return -1;
+    return serve(o, l, err);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, NULL,
-                                     "The controller of Lodge: profiles, clusters, "
-                                     "operations, for all users of this machine."};
+    static const struct argp argp = {
+        options, parse, NULL,
+        "The controller of Lodge: profiles, clusters, nodes, "
+        "operations, for all users of this site."};
     struct options o = {0};
+    struct lodged l = {0};
     struct err err = {0};
     argp_err_exit_status = 64;
     if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
         return 64;
     log_open("lodged", LOG_L_INFO);
-    AUTO(dispatch) d = NULL;
-    if (dispatch_new(o.database, &d, &err) < 0 || serve(&o, d, &err) < 0) {
+    int r = run(&o, &l, &err);
+    if (r < 0)
         log_error(NULL, "%s", err.text);
-        return err_exit_status(&err);
-    }
-    return 0;
+    dispatch_free(l.dispatch);
+    conf_free(l.conf);
+    sd_event_unref(l.event);
+    return r < 0 ? err_exit_status(&err) : 0;
 }

@@ -239,8 +239,9 @@ static void send_step(struct runner *r, struct step *s)
     if (f) {
         *f = (struct flight){s, undo};
         *(undo ? &s->asked_back : &s->asked) = true;
-        if (hub_call(r->hub, s->node, method, json_incref(json_object_get(what, "params")),
-                     REQUEST_MS, on_answer, f, &err) == 0)
+        if (hub_call(r->hub, s->node, method,
+                     json_incref(json_object_get(what, "params")), REQUEST_MS,
+                     on_answer, f, &err) == 0)
             return;
         *(undo ? &s->asked_back : &s->asked) = false;
         free(f);

@@ -1,1 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+check_PROGRAMS += test/unit/spread.tap
+test_unit_spread_tap_SOURCES = test/unit/spread.c
+test_unit_spread_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+test_unit_spread_tap_LDADD = src/place/libplace.la src/base/libbase.la $(CMOCKA_LIBS)
