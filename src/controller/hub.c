@@ -129,10 +129,8 @@ int hub_put(struct hub *h, const char *name, json_t *spec, struct err *err)
     static const struct link_hooks hooks = {.state = on_state, .event = on_event};
     struct hub_spec parsed;
     struct node *old = find(h, name);
-    if (old && json_equal(old->spec, spec)) {
-        link_kick(old->link);
+    if (old && json_equal(old->spec, spec))
         return 0;
-    }
     if (hub_spec_parse(spec, &parsed, err) < 0)
         return err_at(err, "node '%s'", name);
     AUTO(node) n = calloc(1, sizeof *n);

@@ -411,18 +411,19 @@ static int op_load(struct runner *r, int64_t id, uid_t owner, struct op **out,
     if (!op)
         return err_oom(err);
     json_array_foreach (rows, i, row) {
-        const char *node, *vm, *state, *detail;
-        json_t *request, *undo;
+        const char *node, *state;
+        json_t *request, *undo, *vm, *detail;
         int n, phase;
-        if (rpc_unpack(row, err, "step", "{s:i, s:i, s:s, s:s?, s:o, s:o, s:s, s:s?}",
+        if (rpc_unpack(row, err, "step", "{s:i, s:i, s:s, s:o, s:o, s:o, s:s, s:o}",
                        "n", &n, "phase", &phase, "node", &node, "vm", &vm, "request",
                        &request, "undo", &undo, "state", &state, "detail", &detail) < 0)
             return -1;
         struct step *s = &op->steps[i];
-        if (step_fill(s, op, n, phase, node, vm, request, undo) < 0)
+        if (step_fill(s, op, n, phase, node, json_string_value(vm), request, undo) < 0)
             return err_oom(err);
         s->state = state_of(state);
-        snprintf(s->detail, sizeof s->detail, "%s", detail ? detail : "");
+        if (json_is_string(detail))
+            snprintf(s->detail, sizeof s->detail, "%s", json_string_value(detail));
         op->undoing |= s->state == STEP_UNDOING || s->state == STEP_UNDONE ||
                        s->state == STEP_LEFT;
         if (s->state == STEP_FAILED)
