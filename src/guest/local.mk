@@ -24,4 +24,10 @@ lodge_guest_SOURCES = \
     src/guest/users.c src/guest/users.h
 lodge_guest_CFLAGS = $(AM_CFLAGS) -Os -ffunction-sections -fdata-sections
 lodge_guest_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)
-lodge_guest_LDFLAGS = $(AM_LDFLAGS) -all-static -Wl,--gc-sections
+# The sanitizers' own library is shared only; such a build is for tests on the host.
+if WITH_SANITIZERS
+GUEST_STATIC =
+else
+GUEST_STATIC = -all-static
+endif
+lodge_guest_LDFLAGS = $(AM_LDFLAGS) $(GUEST_STATIC) -Wl,--gc-sections
