@@ -168,6 +168,7 @@ int main(int argc, char **argv)
                                           {"daemon", no_argument, NULL, 'd'},
                                           {"fd", required_argument, NULL, 'f'},
                                           {"no-identity", no_argument, NULL, 'n'},
+                                          {"host", no_argument, NULL, 'n'},
                                           {"worker", no_argument, NULL, 'w'},
                                           {"version", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
