@@ -16,6 +16,7 @@ struct agent {
     unsigned idle_ms; /* how long without VMs and calls until the end */
     sd_event_source *idle;
     struct place_facts facts;
+    bool facts_known;
     unsigned busy; /* calls and relays under way */
 };
 
@@ -31,7 +32,4 @@ struct vm *agent_find(struct agent *a, uid_t uid, const char *name, struct err *
 bool agent_may(const struct vm *vm, uid_t uid);
 /* For type auto; valid until asked again. */
 const struct place_facts *agent_facts(struct agent *a);
-/* The profile that the ticket grants uid for this job (NULL: not known). */
-int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
-                 struct profile **out, struct err *err);
 extern const struct rpc_method agent_methods[];

@@ -1,50 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the agent must know of its node and of tickets before a deploy. */
+/* What the agent must know of its node before a deploy of type auto. */
 #include "agent/agent.h"
 
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/dirs.h"
 #include "base/str.h"
 #include "config.h"
-#include "profile/profile.h"
-#include "proto/ticket.h"
+#include "node/node.h"
+
+enum { KVM_MS = 1000 };
 
 const struct place_facts *agent_facts(struct agent *a)
 {
-    static const struct place_facts none = {0};
+    struct place_facts *f = &a->facts;
     AUTO_STR vmm = dirs_path(DIRS_LIBEXEC, "lodge-vmm");
-    a->facts = none;
-    a->facts.kvm = access("/dev/kvm", R_OK | W_OK) == 0;
-    a->facts.no_kvm = "/dev/kvm cannot be opened";
-    a->facts.vmm = vmm && access(vmm, X_OK) == 0;
+    /* A tiny guest says whether /dev/kvm is any good; that does not change. */
+    if (!a->facts_known) {
+        AUTO(node_facts) node = NULL;
+        if (node_facts_probe_some(1u << NODE_PROBE_KVM, KVM_MS, &node, NULL) == 0) {
+            f->kvm = node_can_kvm(node);
+            f->no_kvm = !node->kvm.present  ? "there is no /dev/kvm"
+                        : !node->kvm.usable ? "/dev/kvm cannot be opened"
+                                            : "this /dev/kvm cannot run Linux";
+            a->facts_known = true;
+        } else {
+            f->no_kvm = "/dev/kvm did not answer";
+        }
+    }
+    f->vmm = vmm && access(vmm, X_OK) == 0;
 #ifdef WITH_LIBVIRT
-    a->facts.qemu = access("/usr/bin/qemu-system-x86_64", X_OK) == 0;
-    a->facts.no_qemu = "QEMU is not installed";
+    f->qemu = access("/usr/bin/qemu-system-x86_64", X_OK) == 0;
+    f->no_qemu = "QEMU is not installed";
 #else
-    a->facts.no_qemu = "built without libvirt";
+    f->no_qemu = "built without libvirt";
 #endif
-    return &a->facts;
-}
-
-int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
-                 struct profile **out, struct err *err)
-{
-    AUTO_STR keys_dir = dirs_path(DIRS_CONFIG, "keys");
-    AUTO_STR claims = dirs_path(DIRS_STATE, "tickets");
-    AUTO(ticket_keys) keys = NULL;
-    AUTO(ticket) t = NULL;
-    if (!keys_dir || !claims)
-        return err_oom(err);
-    if (ticket_keys_load(keys_dir, &keys, err) < 0 ||
-        ticket_open(text, keys, time(NULL), uid, job, &t, err) < 0)
-        return -1;
-    if (job && ticket_claim(claims, t, job, time(NULL), err) < 0)
-        return -1;
-    json_t *profile = json_object_get(t->grant, "profile");
-    if (!profile)
-        return err_set(err, E_INPUT, "the ticket grants no profile");
-    return profile_from_json(profile, out, err);
+    return f;
 }

@@ -178,6 +178,8 @@ int identity_exec(const struct vm *vm, uid_t caller, const char *op, json_t *par
         if (!json_is_object(attach) || !again)
             return err_set(err, E_INPUT, "attach must be an object");
         json_object_set_new(again, "op", json_string("attach"));
+        /* A stranger's token opens nothing: the guest compares the owner too. */
+        json_object_set_new(again, "uid", json_integer(caller ? caller : vm->uid));
         *out = json_incref(again);
         return 0;
     }

@@ -10,16 +10,27 @@ lodge_agent_SOURCES = \
     src/agent/load.c \
     src/agent/main.c \
     src/agent/methods.c \
-    src/agent/parts.c src/agent/parts.h \
+    src/agent/part_cgroup.c src/agent/part_net.c src/agent/part_scratch.c \
+    src/agent/part_share.c src/agent/parts.h \
+    src/agent/plan.c src/agent/plan.h \
     src/agent/reclaim.c src/agent/reclaim.h \
     src/agent/reserve.c src/agent/reserve.h \
     src/agent/sock.c src/agent/sock.h \
     src/agent/stage.c src/agent/stage.h \
     src/agent/state.c src/agent/state.h \
+    src/agent/ticket.c src/agent/ticket.h \
     src/agent/vm.c src/agent/vm.h \
     src/agent/vt.c src/agent/vt.h \
     src/agent/vt_fake.c \
+    src/agent/vt_xml.c src/agent/vt_xml.h \
     src/agent/work.c src/agent/work.h
-lodge_agent_LDADD = src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \
+if WITH_LIBVIRT
+lodge_agent_SOURCES += \
+    src/agent/rootfs.c src/agent/rootfs.h \
+    src/agent/vt_api.c src/agent/vt_api.h \
+    src/agent/vt_libvirt.c
+endif
+lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS)
+lodge_agent_LDADD = src/node/libnode.la src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \
     src/proto/libticket.la src/proto/libproto.la src/base/libbase.la \
-    $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+    $(XML2_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)

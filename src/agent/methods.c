@@ -13,6 +13,7 @@
 #include "agent/identity.h"
 #include "agent/life.h"
 #include "agent/reserve.h"
+#include "agent/ticket.h"
 #include "agent/vt.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -49,16 +50,41 @@ struct vm *agent_find(struct agent *a, uid_t uid, const char *name, struct err *
     return found;
 }
 
+static struct vm *only_of_job(struct agent *a, uid_t uid, const char *job,
+                              struct err *err)
+{
+    struct vm *vm, *found = NULL;
+    list_each (vm, &a->vms, in) {
+        if (!agent_may(vm, uid) || !vm->job || strcmp(vm->job, job))
+            continue;
+        if (found) {
+            err_set(err, E_EXISTS, "job %s has several VMs here; name one", job);
+            return NULL;
+        }
+        found = vm;
+    }
+    if (!found)
+        err_set(err, E_NOENT, "job %s has no VM here", job);
+    return found;
+}
+
 static struct vm *vm_of(struct agent *a, struct rpc_call *call, json_t *params,
                         struct err *err)
 {
-    const char *name;
+    const char *name = NULL, *job = NULL;
     uid_t uid = rpc_call_uid(call);
     json_int_t whose = uid; /* root may say whose VM it means */
-    if (rpc_unpack(params, err, rpc_call_method(call), "{s:s, s?I}", "vm", &name, "uid",
-                   &whose) < 0)
+    if (rpc_unpack(params, err, rpc_call_method(call), "{s?s, s?s, s?I}", "vm", &name,
+                   "job", &job, "uid", &whose) < 0)
         return NULL;
-    return agent_find(a, uid == 0 ? (uid_t)whose : uid, name, err);
+    if (uid == 0)
+        uid = (uid_t)whose;
+    if (name)
+        return agent_find(a, uid, name, err);
+    if (job)
+        return only_of_job(a, uid, job, err);
+    err_set(err, E_INPUT, "%s: neither vm nor job is named", rpc_call_method(call));
+    return NULL;
 }
 
 /* --- calls that wait ----------------------------------------------------------------
@@ -173,6 +199,7 @@ struct deploy {
     const char *name, *job, *request, *ticket;
     json_t *profile, *cgroups;
     json_int_t uid, gid;
+    json_int_t memory_bytes, vcpus; /* the job's own size; 0: the profile's */
     int boot, wait, leased;
 };
 
@@ -181,11 +208,13 @@ static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d
 {
     *d = (struct deploy){.uid = rpc_call_uid(call), .gid = -1, .boot = 1};
     if (rpc_unpack(params, err, "vm.deploy",
-                   "{s?s, s?s, s?s, s?s, s?o, s?o, s?I, s?I, s?b, s?b, s?b !}", "name",
-                   &d->name, "job", &d->job, "request", &d->request, "ticket",
+                   "{s?s, s?s, s?s, s?s, s?o, s?o, s?I, s?I, s?I, s?I, s?b, s?b, s?b "
+                   "!}",
+                   "name", &d->name, "job", &d->job, "request", &d->request, "ticket",
                    &d->ticket, "profile", &d->profile, "cgroups", &d->cgroups, "uid",
-                   &d->uid, "gid", &d->gid, "boot", &d->boot, "wait", &d->wait,
-                   "leased", &d->leased) < 0)
+                   &d->uid, "gid", &d->gid, "memory_bytes", &d->memory_bytes, "vcpus",
+                   &d->vcpus, "boot", &d->boot, "wait", &d->wait, "leased",
+                   &d->leased) < 0)
         return -1;
     if (d->name && !str_is_name(d->name))
         return err_set(err, E_INPUT,
@@ -197,6 +226,10 @@ static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d
     if (caller != 0 &&
         (d->uid != (json_int_t)caller || d->gid != (json_int_t)rpc_call_gid(call)))
         return err_set(err, E_PERM, "only root may deploy for another user");
+    if (!rules && (d->memory_bytes || d->vcpus))
+        return err_set(err, E_PERM, "only root may change the size of a profile");
+    if (d->memory_bytes < 0 || d->vcpus < 0 || d->vcpus > UINT32_MAX)
+        return err_set(err, E_INPUT, "vm.deploy: memory_bytes or vcpus out of bounds");
     if (!rules && (d->cgroups || d->job))
         return err_set(err, E_PERM, "only root may name a job or its control groups");
     if (d->uid < 0 || d->uid >= UINT32_MAX || d->gid < 0 || d->gid >= UINT32_MAX)
@@ -225,6 +258,10 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     list_init(&vm->waiters);
     if (deploy_profile(a, call, d, &vm->profile, err) < 0)
         return -1;
+    if (d->memory_bytes)
+        vm->profile->memory_bytes = d->memory_bytes;
+    if (d->vcpus)
+        vm->profile->vcpus = d->vcpus;
     new_id(a, vm->id);
     vm->name = d->name ? strdup(d->name) : free_name(a, d->uid, vm->profile->name);
     vm->job = d->job ? strdup(d->job) : NULL;
@@ -441,13 +478,87 @@ static void do_hold(struct rpc_call *call, json_t *params, void *arg)
     answer_when(call, vm, UNTIL_ENDED, true);
 }
 
+/* A stream asked for while the VM boots: it starts when the guest is there. */
+struct patient {
+    struct rpc_call *call;
+    struct agent *agent;
+    struct life_waiter *waiter;
+    const char *op;
+    json_t *params;
+};
+
+static void patient_free(struct patient *p)
+{
+    json_decref(p->params);
+    p->agent->busy--;
+    agent_touch(p->agent);
+    free(p);
+}
+
+static void patient_told(void *arg, struct vm *vm, const struct err *why)
+{
+    struct patient *p = arg;
+    struct err none;
+    json_t *request = NULL;
+    rpc_call_on_gone(p->call, NULL, NULL);
+    if (!vm)
+        err_set(&none, E_NOENT, "the VM is gone");
+    /* Only now is it known which groups the owner has in the guest. */
+    if (why || !vm ||
+        identity_exec(vm, rpc_call_uid(p->call), p->op, p->params, &request, &none) < 0)
+        rpc_call_fail(p->call, why ? why : &none);
+    else
+        guest_relay(vm, p->call, request);
+    patient_free(p);
+}
+
+static void patient_gone(struct rpc_call *call, void *arg)
+{
+    struct patient *p = arg;
+    struct err why;
+    err_set(&why, E_CANCELLED, "the caller went away");
+    life_wait_cancel(p->waiter);
+    rpc_call_fail(call, &why);
+    patient_free(p);
+}
+
+static void stream_later(struct rpc_call *call, struct vm *vm, const char *op,
+                         json_t *params)
+{
+    struct err err;
+    struct patient *p = calloc(1, sizeof *p);
+    if (p)
+        p->waiter = life_wait(vm, UNTIL_READY, patient_told, p);
+    if (!p || !p->waiter) {
+        free(p);
+        err_oom(&err);
+        rpc_call_fail(call, &err);
+        return;
+    }
+    p->call = call;
+    p->agent = vm->agent;
+    p->op = op;
+    p->params = json_incref(params);
+    vm->agent->busy++;
+    rpc_call_on_gone(call, patient_gone, p);
+}
+
 static void stream(struct rpc_call *call, json_t *params, struct agent *a,
                    const char *op)
 {
     struct err err;
     struct vm *vm = vm_of(a, call, params, &err);
     json_t *request = NULL;
-    if (!vm || identity_exec(vm, rpc_call_uid(call), op, params, &request, &err) < 0)
+    if (vm && (vm->state == VM_FAILED || (vm->state == VM_STOPPING && vm->failing))) {
+        err = vm->why;
+        err_at(&err, "VM '%s' failed", vm->name);
+        vm = NULL;
+    }
+    if (!vm)
+        rpc_call_fail(call, &err);
+    else if (vm->state == VM_STAGING || vm->state == VM_BOOTING)
+        stream_later(call, vm, op, params);
+    else if (identity_exec(vm, rpc_call_uid(call), op, params, &request, &err) < 0)
         rpc_call_fail(call, &err);
     else
         guest_relay(vm, call, request);

@@ -4,18 +4,25 @@
 #pragma once
 #include "agent/vt.h"
 
+/* Control groups: the caller's (a job's) or one of our own per VM when root has them. */
 int cgroup_make(struct vt_run *r, struct err *err);
 int cgroup_clear(struct vt_run *r, struct err *err);
-/* Move this worker, and so what it starts from now on, to the VM's groups. */
-int cgroup_enter(struct vt_run *r, struct err *err);
+/* Does the VM belong into groups that somebody must move it to? */
+bool cgroup_wanted(const struct vt_run *r);
+/* Move a process, with all its threads. */
+int cgroup_move(const struct vt_run *r, pid_t pid, struct err *err);
 
+/* Disks that are made for it: scratch, and those without a path. */
 int scratch_make(struct vt_run *r, struct err *err);
 int scratch_clear(struct vt_run *r, struct err *err);
-/* The scratch disk's path; the caller's. */
-char *scratch_path(const struct vm *vm);
 
+/* Taps and bridges; what the guest must know goes into r->vt. */
 int net_make(struct vt_run *r, struct err *err);
 int net_clear(struct vt_run *r, struct err *err);
 
+/* virtiofsd for each share, as the owner. */
 int share_make(struct vt_run *r, struct err *err);
 int share_clear(struct vt_run *r, struct err *err);
+
+/* What a profile of this owner names on the host must be theirs to open. */
+int access_check(struct vt_run *r, struct err *err);

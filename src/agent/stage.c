@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/identity.h"
 #include "agent/parts.h"
 #include "agent/sock.h"
 #include "base/clock.h"
@@ -54,6 +55,7 @@ static const struct {
     {net_make, net_clear},
     {share_make, share_clear},
 };
+/* Then who the guest is, which tells of all of them: identity_make(). */
 
 int stage_make(struct vt_run *r, struct err *err)
 {
@@ -62,7 +64,7 @@ int stage_make(struct vt_run *r, struct err *err)
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (parts[i].make(r, err) < 0)
             return -1;
-    return 0;
+    return identity_make(r, err);
 }
 
 int stage_clear(struct vt_run *r, struct err *err)
@@ -158,7 +160,8 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
                              .arg = &in_child};
     AUTO_FD pidfd = -1;
     pid_t got;
-    if (cgroup_enter(r, err) < 0 || proc_spawn(&spec, &pidfd, &got, err) < 0)
+    /* The worker goes first, so that all the child ever takes is counted there. */
+    if (cgroup_move(r, getpid(), err) < 0 || proc_spawn(&spec, &pidfd, &got, err) < 0)
         return -1;
     if (pid)
         *pid = got;

@@ -14,14 +14,10 @@
 #include "proto/rpc.h"
 
 const struct vt_ops *const vt_types[] = {
-#ifdef WITH_VMM
-
-#endif
 #ifdef WITH_LIBVIRT
-
+    &vt_kvm,  &vt_qemu, &vt_xen, &vt_xenhvm, &vt_lxc,
 #endif
-    &vt_fake,
-    NULL,
+    &vt_fake, NULL,
 };
 
 const struct vt_ops *vt_find(enum profile_type type)

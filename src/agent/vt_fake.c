@@ -65,10 +65,10 @@ static int fake_boot(struct vt_run *r, struct err *err)
     char wait[24];
     snprintf(wait, sizeof wait, "%lu.%03lu", knob(r->profile, "fake.die-after") / 1000,
              knob(r->profile, "fake.die-after") % 1000);
-    const char *const guest[] = {program, "--host", "--listen", socket, NULL};
+    const char *const guest[] = {program, "--no-identity", "--listen", socket, NULL};
     const char *const silent[] = {"sleep", "86400", NULL};
-    const char *const dying[] = {"timeout", "-s",       "KILL", wait, program,
-                                 "--host",  "--listen", socket, NULL};
+    const char *const dying[] = {"timeout",       "-s",       "KILL", wait, program,
+                                 "--no-identity", "--listen", socket, NULL};
     bool never = knob(r->profile, "fake.never-ready");
     struct stage_proc p = {.leaf = "guest",
                            .argv = never                                ? silent

@@ -378,11 +378,10 @@ int lodged_start(struct lodged *l, struct err *err)
     return runner_new(l->event, l->store, l->hub, &runner_hooks, l, &l->runner, err);
 }
 
-/* In this order: what is in flight to nodes fails into its callers, then they go, then what
- * they waited for. */
 void lodged_stop(struct lodged *l)
 {
-    hub_free(move(l->hub));
-    rpc_server_free(move(l->server));
-    runner_free(move(l->runner));
+    hub_free(l->hub); /* before the runner: what is in flight fails into it */
+    runner_free(l->runner);
+    l->hub = NULL;
+    l->runner = NULL;
 }

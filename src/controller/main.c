@@ -83,25 +83,9 @@ static struct rpc_method *methods_of_tables(void)
     return all;
 }
 
-static int quit(sd_event_source *s, void *arg)
+static int stop(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
     return sd_event_exit(sd_event_source_get_event(s), 0);
-}
-
-/* What the end of a connection leaves for the next turn of the loop comes before quit(). */
-static int stop(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
-{
-    struct lodged *l = arg;
-    sd_event_source *last;
-    if (!l->hub)
-        return 0;
-    lodged_stop(l);
-    if (sd_event_add_defer(l->event, &last, quit, l) < 0)
-        return sd_event_exit(l->event, 0);
-    sd_event_source_set_priority(last, SD_EVENT_PRIORITY_IDLE);
-    sd_event_source_set_floating(last, 1);
-    sd_event_source_unref(last);
-    return 0;
 }
 
 static int block_signals(struct lodged *l)
@@ -112,8 +96,8 @@ static int block_signals(struct lodged *l)
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    return sd_event_add_signal(l->event, NULL, SIGTERM, stop, l) < 0 ||
-                   sd_event_add_signal(l->event, NULL, SIGINT, stop, l) < 0
+    return sd_event_add_signal(l->event, NULL, SIGTERM, stop, NULL) < 0 ||
+                   sd_event_add_signal(l->event, NULL, SIGINT, stop, NULL) < 0
                ? -1
                : 0;
 }
@@ -155,6 +139,7 @@ static int serve(const struct options *o, struct lodged *l, struct err *err)
     }
     unlink(path);
     lodged_stop(l);
+    rpc_server_free(l->server);
     free(methods);
     return r;
 }

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Networks on one node. Names follow from ids: tap "lgID.N"; an isolated network's
+ * bridge "lgbHASH", a NAT bridge "lgn0". Addresses are ours to give, so the guest hears
+ * them over the channel and waits for no DHCP. */
+#include "agent/parts.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/plan.h"
+#include "base/fd.h"
+#include "base/proc.h"
+#include "base/str.h"
+
+enum { IP_MS = 10000, HOSTS = 65000 };
+#define NAT_BRIDGE "lgn0"
+#define NAT_NET    "10.0.3"
+
+static int __attribute__((sentinel)) ip(struct err *err, ...)
+{
+    const char *argv[24] = {"ip"};
+    size_t n = 1;
+    va_list ap;
+    va_start(ap, err);
+    while (n < ARRAY_SIZE(argv) - 1 && (argv[n] = va_arg(ap, const char *)))
+        n++;
+    va_end(ap);
+    struct proc_spec spec = {.argv = argv};
+    return proc_run(&spec, IP_MS, NULL, err);
+}
+
+static bool exists(const char *ifname)
+{
+    return if_nametoindex(ifname) != 0;
+}
+
+static uint32_t hash(const char *s)
+{
+    uint32_t h = 2166136261u;
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 16777619u;
+    return h ^ h >> 15;
+}
+
+/* An isolated network is its owner's, or its job's: nobody else's has the same name. */
+static uint32_t network_of(const struct vm *vm, const struct profile_nic *nic)
+{
+    AUTO_STR key = str_printf("%.3s/%u/%s/%s", vm->id, (unsigned)vm->uid,
+                              vm->job ? vm->job : "", nic->network ? nic->network : "");
+    return key ? hash(key) : 0;
+}
+
+static void bridge_name(uint32_t net, char name[16])
+{
+    snprintf(name, 16, "lgb%08x", net);
+}
+
+/* --- addresses ---------------------------------------------------------------------- */
+
+static bool address_taken(const struct vm *vm, const char *address)
+{
+    const struct vm *other;
+    list_each (other, &vm->agent->vms, in) {
+        size_t i;
+        json_t *one;
+        json_array_foreach (json_object_get(other->vt, "addresses"), i, one)
+            if (other != vm && !strcmp(json_string_value(one), address))
+                return true;
+    }
+    return false;
+}
+
+/* Follows from the VM, moved on while somebody else has it. */
+static void pick_address(const struct vm *vm, const char *prefix2, size_t nic,
+                         char address[32])
+{
+    uint32_t start = hash(vm->id) + nic;
+    for (uint32_t i = 0; i < HOSTS; i++) {
+        uint32_t host = 256 + (start + i) % HOSTS;
+        snprintf(address, 32, "%s.%u.%u", prefix2, host >> 8, host & 255);
+        if ((host & 255) && (host & 255) != 255 && !address_taken(vm, address))
+            return;
+    }
+}
+
+static void tell(struct vt_run *r, size_t nic, const char *address, const char *bits,
+                 const char *gateway, const char *dns)
+{
+    static const char *const lists[] = {"interfaces", "addresses", "routes", "dns"};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        if (!json_object_get(r->vt, lists[i]))
+            json_object_set_new(r->vt, lists[i], json_array());
+    char mac[18];
+    plan_mac(r->vm, nic, mac);
+    AUTO_STR full = str_printf("%s/%s", address, bits);
+    json_array_append_new(
+        json_object_get(r->vt, "interfaces"),
+        json_pack("{s:s, s:[s]}", "mac", mac, "addresses", full ? full : ""));
+    json_array_append_new(json_object_get(r->vt, "addresses"), json_string(address));
+    if (gateway)
+        json_array_append_new(json_object_get(r->vt, "routes"),
+                              json_pack("{s:s, s:s}", "to", "default", "via", gateway));
+    if (dns)
+        json_array_append_new(json_object_get(r->vt, "dns"), json_string(dns));
+}
+
+/* --- kinds ------------------------------------------------------------------------------ */
+
+static int make_tap(struct vt_run *r, const char *tap, const struct profile_nic *nic,
+                    struct err *err)
+{
+    char uid[16];
+    if (geteuid() != 0)
+        return err_set(err, E_PERM,
+                       "a nic of type '%s' needs an agent that runs as "
+                       "root; type 'user' does not",
+                       profile_nic_type_names[nic->type]);
+    snprintf(uid, sizeof uid, "%u", (unsigned)r->vm->uid);
+    if (exists(tap))
+        ip(NULL, "link", "del", tap, NULL);
+    if (ip(err, "tuntap", "add", "dev", tap, "mode", "tap", "user", uid, "vnet_hdr",
+           nic->queues > 1 ? "multi_queue" : NULL, NULL) < 0)
+        return -1;
+    return ip(err, "link", "set", "dev", tap, "up", NULL);
+}
+
+static int join(const char *tap, const char *bridge, struct err *err)
+{
+    if (!exists(bridge))
+        return err_set(err, E_NOENT, "bridge '%s' does not exist on this node", bridge);
+    return ip(err, "link", "set", "dev", tap, "master", bridge, NULL);
+}
+
+static int make_bridge(const char *name, struct err *err)
+{
+    /* Two VMs at once: who comes second finds it. */
+    if (!exists(name) && ip(err, "link", "add", name, "type", "bridge", NULL) < 0 &&
+        !exists(name))
+        return -1;
+    return ip(err, "link", "set", "dev", name, "up", NULL);
+}
+
+static int isolated(struct vt_run *r, size_t i, const char *tap, struct err *err)
+{
+    const struct profile_nic *nic = &r->profile->nics[i];
+    uint32_t net = network_of(r->vm, nic);
+    char bridge[16], prefix[16], address[32];
+    bridge_name(net, bridge);
+    snprintf(prefix, sizeof prefix, "10.%u", 16 + net % 200);
+    if (make_bridge(bridge, err) < 0 || join(tap, bridge, err) < 0)
+        return -1;
+    pick_address(r->vm, prefix, i, address);
+    tell(r, i, address, "16", NULL, NULL);
+    return 0;
+}
+
+static int put_proc(const char *path, const char *text, struct err *err)
+{
+    AUTO_FD fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd < 0 || write(fd, text, strlen(text)) < 0 ? err_sys(err, "'%s'", path) : 0;
+}
+
+static int nat(struct vt_run *r, size_t i, const char *tap, struct err *err)
+{
+    if (!exists(NAT_BRIDGE)) {
+        if (make_bridge(NAT_BRIDGE, err) < 0 ||
+            ip(err, "addr", "replace", NAT_NET ".1/24", "dev", NAT_BRIDGE, NULL) < 0 ||
+            put_proc("/proc/sys/net/ipv4/ip_forward", "1", err) < 0)
+            return -1;
+        const char *const argv[] = {
+            "nft",
+            "add table ip lodge; "
+            "add chain ip lodge post { type nat hook postrouting priority 100; }; "
+            "flush chain ip lodge post; "
+            "add rule ip lodge post ip saddr " NAT_NET ".0/24 masquerade",
+            NULL};
+        struct proc_spec spec = {.argv = argv};
+        if (proc_run(&spec, IP_MS, NULL, err) < 0)
+            return err_at(err, "network address translation");
+    }
+    if (join(tap, NAT_BRIDGE, err) < 0)
+        return -1;
+    char address[32];
+    uint32_t start = hash(r->vm->id);
+    for (uint32_t k = 0; k < 250; k++) {
+        snprintf(address, sizeof address, NAT_NET ".%u", 2 + (start + k) % 250);
+        if (!address_taken(r->vm, address))
+            break;
+    }
+    tell(r, i, address, "24", NAT_NET ".1", NULL);
+    return 0;
+}
+
+static int vlan(struct vt_run *r, size_t i, const char *tap, struct err *err)
+{
+    uint64_t id;
+    const char *option = r->profile->nics[i].option;
+    char bridge[16];
+    if (!option || !str_to_u64(option, &id) || id < 1 || id > 4094)
+        return err_set(err, E_INPUT,
+                       "a nic of type 'vlan' names a number from 1 to "
+                       "4094, not '%s'",
+                       option ? option : "");
+    /* The site makes the bridge of the VLAN: br.NUMBER. */
+    snprintf(bridge, sizeof bridge, "br.%u", (unsigned)id);
+    return join(tap, bridge, err);
+}
+
+static int make_nic(struct vt_run *r, size_t i, struct err *err)
+{
+    const struct profile_nic *nic = &r->profile->nics[i];
+    if (nic->type == PROFILE_NIC_USER) {
+        /* What QEMU's own network and passt give; the same in every guest. */
+        tell(r, i, "10.0.2.15", "24", "10.0.2.2", "10.0.2.3");
+        return 0;
+    }
+    AUTO_STR tap = plan_tap_name(r->vm, i);
+    if (!tap)
+        return err_oom(err);
+    if (make_tap(r, tap, nic, err) < 0)
+        return -1;
+    switch (nic->type) {
+    case PROFILE_NIC_TAP_NAT:
+        return nat(r, i, tap, err);
+    case PROFILE_NIC_ISOLATED:
+        return isolated(r, i, tap, err);
+    case PROFILE_NIC_VLAN:
+        return vlan(r, i, tap, err);
+    case PROFILE_NIC_BRIDGED_TAP:
+        return join(tap, nic->option ? nic->option : "br0", err);
+    default:
+        return 0; /* a bare tap: the site's scripts do the rest */
+    }
+}
+
+int net_make(struct vt_run *r, struct err *err)
+{
+    static const char *const lists[] = {"interfaces", "addresses", "routes", "dns"};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        json_object_del(r->vt, lists[i]);
+    if (r->profile->type == PROFILE_FAKE)
+        return 0;
+    for (size_t i = 0; i < r->profile->nic_count; i++)
+        if (r->profile->nics[i].type != PROFILE_NIC_NONE && make_nic(r, i, err) < 0)
+            return err_at(err, "nic %zu", i + 1);
+    return 0;
+}
+
+static bool is_empty_bridge(const char *name)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/sys/class/net/%s/brif", name);
+    DIR *d = opendir(path);
+    bool empty = d != NULL;
+    for (struct dirent *e; d && (e = readdir(d));)
+        empty &= *e->d_name == '.';
+    if (d)
+        closedir(d);
+    return empty;
+}
+
+int net_clear(struct vt_run *r, struct err *err)
+{
+    if (geteuid() != 0)
+        return 0;
+    for (size_t i = 0; i < r->profile->nic_count; i++) {
+        AUTO_STR tap = plan_tap_name(r->vm, i);
+        char bridge[16];
+        if (!tap)
+            return err_oom(err);
+        if (exists(tap) && ip(err, "link", "del", tap, NULL) < 0 && exists(tap))
+            return -1;
+        if (r->profile->nics[i].type != PROFILE_NIC_ISOLATED)
+            continue;
+        bridge_name(network_of(r->vm, &r->profile->nics[i]), bridge);
+        if (is_empty_bridge(bridge))
+            ip(NULL, "link", "del", bridge, NULL);
+    }
+    return 0;
+}
