@@ -23,8 +23,8 @@ endif
 TESTS += $(check_PROGRAMS)
 endif
 dist_noinst_DATA += test/lib.sh
-dist_check_SCRIPTS += test/t0001-basic.t test/t0002-node.t
-TESTS += test/t0001-basic.t test/t0002-node.t
+dist_check_SCRIPTS += test/t0001-basic.t test/t0002-node.t test/t0003-tree.t
+TESTS += test/t0001-basic.t test/t0002-node.t test/t0003-tree.t
 include test/guests/local.mk
 include test/lab/local.mk
 include test/slurm/local.mk

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/own.h"
 #include "base/str.h"
 #include "profile/profile.h"
 
@@ -14,8 +15,44 @@ static void offer_words(const char *const *words, const char *start)
             puts(*words);
 }
 
+/* The word, the method that lists, and the key of the name in its rows. */
+static const struct {
+    const char *what, *method, *key;
+} lists[] = {
+    {"PROFILE", "profile.list", "name"},
+    {"CLUSTER", "cluster.list", "name"},
+    {"IMAGE", "image.list", "name"},
+    {"NODE", "node.list", "name"},
+    {"OP", "op.list", "id"},
+};
+
+static void offer_rows(const json_t *rows, const char *key, const char *start)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach (rows, i, row) {
+        const json_t *v = json_object_get(row, key);
+        char number[32] = "";
+        if (json_is_integer(v))
+            snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT,
+                     json_integer_value(v));
+        const char *text = json_is_string(v) ? json_string_value(v) : number;
+        if (*text && str_starts(text, start))
+            puts(text);
+    }
+}
+
 void cli_complete_names(const char *what, const char *start)
 {
     if (!strcmp(what, "TYPE"))
         offer_words(profile_type_names, start);
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        struct cli cli = {0};
+        json_t *rows = NULL;
+        if (!strcmp(lists[i].what, what) &&
+            cli_call(&cli, lists[i].method, NULL, &rows, NULL) == 0)
+            offer_rows(rows, lists[i].key, start);
+        json_decref(rows);
+        cli_call_done(&cli);
+    }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lodge node: what a machine is and can do. */
+#include "cli/node_site.h"
 #include "cli/nouns.h"
 
 #include <string.h>
@@ -79,6 +80,17 @@ static int run_facts(struct cli *cli, int nargs, char **args, struct err *err)
 }
 
 static const struct cli_verb verbs[] = {
+    {"list", "[NODES]", "the site's nodes and what is known of them", 0, CLI_ANY,
+     .run = node_site_list},
+    {"show", "NODES", "all about these nodes", 1, CLI_ANY, .run = node_site_show},
+    {"add", "NODES", "add nodes, or change how they are reached", 1, CLI_ANY,
+     node_site_add_options, node_site_add_parse, &node_site_add_input, node_site_add},
+    {"drain", "NODES", "no new machines on these nodes", 1, CLI_ANY,
+     node_site_drain_options, node_site_drain_parse, &node_site_drain_input,
+     node_site_drain},
+    {"resume", "NODES", "new machines again", 1, CLI_ANY, .run = node_site_resume},
+    {"remove", "NODES", "forget nodes that have no machines", 1, CLI_ANY,
+     .run = node_site_remove},
     {"check", "", "what this machine can do, and what is in the way", 0, 0,
      .run = run_check},
     {"facts", "", "everything known about this machine, as JSON", 0, 0,

@@ -3,6 +3,10 @@
 #pragma once
 #include "cli/cli.h"
 
+extern const struct cli_noun cli_noun_profile;
+extern const struct cli_noun cli_noun_cluster;
 extern const struct cli_noun cli_noun_image;
 extern const struct cli_noun cli_noun_node;
 extern const struct cli_noun cli_noun_op;
+extern const struct cli_noun cli_noun_store;
+extern const struct cli_noun cli_noun_explain;

@@ -176,6 +176,20 @@ static bool is_number(enum cli_kind kind)
     return kind == CLI_NUM || kind == CLI_BYTES || kind == CLI_MS;
 }
 
+/* "memory_bytes" is MEMORY: the unit stands in the cell. */
+static void header_of(const char *name, char *out, size_t size)
+{
+    size_t n = strlen(name);
+    if (str_ends(name, "_bytes"))
+        n -= 6;
+    else if (str_ends(name, "_ms"))
+        n -= 3;
+    size_t k = 0;
+    for (; k < n && k < size - 1; k++)
+        out[k] = name[k] >= 'a' && name[k] <= 'z' ? (char)(name[k] - 32) : name[k];
+    out[k] = '\0';
+}
+
 static int print_table(struct cli *cli, const struct cli_column *const *chosen,
                        size_t count, const json_t *rows, struct err *err)
 {
@@ -189,11 +203,8 @@ static int print_table(struct cli *cli, const struct cli_column *const *chosen,
     scols_table_enable_colors(table, cli_colour(stdout));
     scols_table_enable_nowrap(table, true);
     for (size_t i = 0; i < count; i++) {
-        char header[64] = "";
-        for (size_t k = 0; chosen[i]->name[k] && k < sizeof header - 1; k++)
-            header[k] = chosen[i]->name[k] >= 'a' && chosen[i]->name[k] <= 'z'
-                            ? chosen[i]->name[k] - 32
-                            : chosen[i]->name[k];
+        char header[64];
+        header_of(chosen[i]->name, header, sizeof header);
         if (!scols_table_new_column(table, header, 0,
                                     is_number(chosen[i]->kind) ? SCOLS_FL_RIGHT : 0))
             return err_oom(err);

@@ -67,29 +67,41 @@ static void handle(struct rpc_call *call, json_t *params, void *arg)
 /* The live methods come first: of two with one name the first is found. */
 static struct rpc_method *methods_of_tables(void)
 {
-    static const struct rpc_method *const live[] = {lodged_node_methods,
-                                                    lodged_vm_methods};
     size_t n = 0;
-    for (size_t t = 0; t < ARRAY_SIZE(live); t++)
-        for (const struct rpc_method *m = live[t]; m->name; m++)
-            n++;
+    for (const struct rpc_method *m = lodged_live_methods; m->name; m++)
+        n++;
     for (size_t t = 0; dispatch_tables[t]; t++)
         for (const struct dispatch_method *m = dispatch_tables[t]; m->name; m++)
             n++;
     struct rpc_method *all = calloc(n + 1, sizeof *all);
     n = 0;
-    for (size_t t = 0; all && t < ARRAY_SIZE(live); t++)
-        for (const struct rpc_method *m = live[t]; m->name; m++)
-            all[n++] = *m;
+    for (const struct rpc_method *m = lodged_live_methods; all && m->name; m++)
+        all[n++] = *m;
     for (size_t t = 0; all && dispatch_tables[t]; t++)
         for (const struct dispatch_method *m = dispatch_tables[t]; m->name; m++)
             all[n++] = (struct rpc_method){m->name, handle};
     return all;
 }
 
-static int stop(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+static int quit(sd_event_source *s, void *arg)
 {
     return sd_event_exit(sd_event_source_get_event(s), 0);
+}
+
+/* What the end of a connection leaves for the next turn of the loop comes before quit(). */
+static int stop(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+    struct lodged *l = arg;
+    sd_event_source *last;
+    if (!l->hub)
+        return 0;
+    lodged_stop(l);
+    if (sd_event_add_defer(l->event, &last, quit, l) < 0)
+        return sd_event_exit(l->event, 0);
+    sd_event_source_set_priority(last, SD_EVENT_PRIORITY_IDLE);
+    sd_event_source_set_floating(last, 1);
+    sd_event_source_unref(last);
+    return 0;
 }
 
 static int block_signals(struct lodged *l)
@@ -100,8 +112,8 @@ static int block_signals(struct lodged *l)
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    return sd_event_add_signal(l->event, NULL, SIGTERM, stop, NULL) < 0 ||
-                   sd_event_add_signal(l->event, NULL, SIGINT, stop, NULL) < 0
+    return sd_event_add_signal(l->event, NULL, SIGTERM, stop, l) < 0 ||
+                   sd_event_add_signal(l->event, NULL, SIGINT, stop, l) < 0
                ? -1
                : 0;
 }
@@ -143,7 +155,6 @@ static int serve(const struct options *o, struct lodged *l, struct err *err)
     }
     unlink(path);
     lodged_stop(l);
-    rpc_server_free(l->server);
     free(methods);
     return r;
 }

@@ -118,8 +118,9 @@ static void exec_free(struct exec *e)
 /* The client is gone for good. */
 static void let_go(struct exec *e)
 {
-    if (!e->exited && e->command->die && e->control >= 0)
-        monitor_tell(e->control, MONITOR_KILL, 0, 0, NULL);
+    if (!e->exited && e->control >= 0)
+        monitor_tell(e->control, e->command->die ? MONITOR_KILL : MONITOR_LET_GO, 0, 0,
+                     NULL);
     exec_free(e);
 }
 
@@ -696,5 +697,5 @@ void exec_drop_all(struct guest *g)
 {
     struct exec *e, *next;
     list_each_safe (e, next, &g->execs, in)
-        let_go(e);
+        exec_free(e); /* without a word: the monitors kill */
 }

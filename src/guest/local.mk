@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # /init of every guest: no library, no start files, so that it stays a few KiB.
-pkglibexec_PROGRAMS += src/guest/lodge-stage1
-src_guest_lodge_stage1_SOURCES = src/guest/stage1.c src/guest/stage1-sys.h
-src_guest_lodge_stage1_CFLAGS = -std=gnu17 $(WARN_CFLAGS) -ffreestanding -fno-pic \
+pkglibexec_PROGRAMS += lodge-stage1
+lodge_stage1_SOURCES = src/guest/stage1.c src/guest/stage1-sys.h
+lodge_stage1_CFLAGS = -std=gnu17 $(WARN_CFLAGS) -ffreestanding -fno-pic \
     -fno-stack-protector -fno-asynchronous-unwind-tables
-src_guest_lodge_stage1_LDFLAGS = -nostdlib -static -no-pie -Wl,--build-id=none
+lodge_stage1_LDFLAGS = -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-s
 
 # One static program for any image: no library of the guest's, no NSS.
 pkglibexec_PROGRAMS += lodge-guest
@@ -24,4 +24,10 @@ lodge_guest_SOURCES = \
     src/guest/users.c src/guest/users.h
 lodge_guest_CFLAGS = $(AM_CFLAGS) -Os -ffunction-sections -fdata-sections
 lodge_guest_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)
-lodge_guest_LDFLAGS = $(AM_LDFLAGS) -all-static -Wl,--gc-sections
+# The sanitizers' own library is shared only; such a build is for tests on the host.
+if WITH_SANITIZERS
+GUEST_STATIC =
+else
+GUEST_STATIC = -all-static
+endif
+lodge_guest_LDFLAGS = $(AM_LDFLAGS) $(GUEST_STATIC) -Wl,--gc-sections

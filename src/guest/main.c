@@ -23,6 +23,7 @@
 #include "base/str.h"
 #include "config.h"
 #include "guest/guest.h"
+#include "guest/monitor.h"
 
 static const struct {
     const char *source, *target, *type, *data;
@@ -90,6 +91,21 @@ static pid_t start_worker(const struct guest_options *options)
     _exit(work(options));
 }
 
+/* The worker, its commands, and what they left behind, which came to us. */
+static void end_all(pid_t worker)
+{
+    enum { STEPS = 40, STEP_US = 50000, HARD_AFTER = 20 };
+    kill(worker, SIGTERM);
+    for (int i = 0; i < STEPS; i++) {
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+        if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
+            return;
+        monitor_kill_tree(i < HARD_AFTER ? SIGTERM : SIGKILL);
+        usleep(STEP_US);
+    }
+}
+
 /* Until the worker is not wanted any more; gives its exit status. */
 static int supervise(const struct guest_options *options)
 {
@@ -100,6 +116,8 @@ static int supervise(const struct guest_options *options)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
+    if (!options->pid1)
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
     uint64_t started = clock_ms();
     pid_t worker = start_worker(options);
     for (;;) {
@@ -108,8 +126,7 @@ static int supervise(const struct guest_options *options)
         if (worker > 0 && sigwait(&set, &sig) == 0 && sig != SIGCHLD) {
             if (options->pid1) /* SIGINT: ctrl-alt-del or a container's reboot */
                 power_down(true, sig == SIGINT);
-            kill(worker, SIGTERM);
-            waitpid(worker, NULL, 0);
+            end_all(worker);
             return 0;
         }
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
@@ -151,6 +168,7 @@ int main(int argc, char **argv)
                                           {"daemon", no_argument, NULL, 'd'},
                                           {"fd", required_argument, NULL, 'f'},
                                           {"no-identity", no_argument, NULL, 'n'},
+                                          {"host", no_argument, NULL, 'n'},
                                           {"worker", no_argument, NULL, 'w'},
                                           {"version", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},

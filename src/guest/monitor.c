@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -120,6 +121,23 @@ static int exec_command(char **argv, char **env)
     return why;
 }
 
+/* The script lives in memory only: nothing is left behind whatever happens. Its
+ * interpreter opens it by descriptor, so that one stays open. Gives errno. */
+static int run_script(const struct command *c, char **env)
+{
+    int fd = memfd_create("script", 0);
+    AUTO_STR path = str_printf("/proc/self/fd/%d", fd);
+    if (fd < 0 || !path || fd_write_all(fd, c->script, c->script_len, NULL) < 0)
+        return errno ? errno : ENOMEM;
+    /* What runs must not be open for writing: Text file busy. */
+    int again = open(path, O_RDONLY);
+    if (again < 0 || dup2(again, fd) < 0)
+        return errno;
+    close(again);
+    exec_file(path, c->argv, env);
+    return errno;
+}
+
 static char **default_env(const struct command *c)
 {
     struct user user;
@@ -191,6 +209,8 @@ static void become(const struct monitor_start *start, int control)
     plain_signals();
     if (start->inside)
         _exit(start->inside(control, c));
+    if (c->script)
+        fail(control, run_script(c, env), "script");
     r = exec_command(c->argv, env);
     fail(control, r, c->argv[0]);
 }
@@ -201,7 +221,7 @@ static void become(const struct monitor_start *start, int control)
 struct monitor {
     int control, signals;
     pid_t leader;
-    bool pty, die, exited, killing;
+    bool pty, exited, killing;
     uint64_t kill_hard_at;
 };
 
@@ -227,7 +247,7 @@ static int by_number(const void *a, const void *b)
 
 /* Signal all descendants of ours. A process whose parent we signalled too is found
  * whatever the order: the chain of parents is followed up to us. */
-static void kill_tree(int sig)
+void monitor_kill_tree(int sig)
 {
     enum { DEEP = 1000 };
     pid_t own = getpid();
@@ -269,8 +289,8 @@ static void start_killing(struct monitor *m)
         return;
     m->killing = true;
     m->kill_hard_at = clock_ms() + GRACE_MS;
-    kill_tree(SIGTERM);
-    kill_tree(SIGCONT);
+    monitor_kill_tree(SIGTERM);
+    monitor_kill_tree(SIGCONT);
 }
 
 /* To the foreground group of its terminal if that is known, else to its own group. */
@@ -282,14 +302,19 @@ static void send_signal(struct monitor *m, int sig, pid_t group)
         kill(m->leader, sig);
 }
 
-/* False: lodge-guest let go of us. */
+/* False: lodge-guest let go of us, or died. */
 static bool take_note(struct monitor *m)
 {
     struct monitor_note note;
     ssize_t n = recv(m->control, &note, sizeof note, MSG_DONTWAIT);
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR;
-    if (n != sizeof note)
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (n != sizeof note) {
+        if (!m->exited)
+            start_killing(m);
+        return false;
+    }
+    if (note.kind == MONITOR_LET_GO)
         return false;
     if (note.kind == MONITOR_SIGNAL)
         send_signal(m, note.a, note.b);
@@ -311,10 +336,8 @@ static void watch_over(struct monitor *m)
         children = reap(m);
         if (p[1].revents)
             held = take_note(m);
-        if (!held && !m->exited && m->die)
-            start_killing(m);
         if (m->killing && clock_ms() >= m->kill_hard_at)
-            kill_tree(SIGKILL);
+            monitor_kill_tree(SIGKILL);
     }
 }
 
@@ -349,8 +372,7 @@ static void monitor_main(const struct monitor_start *start, int control)
     sigprocmask(SIG_BLOCK, &set, NULL);
     struct monitor m = {.control = control,
                         .signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
-                        .pty = start->command->pty,
-                        .die = start->command->die};
+                        .pty = start->command->pty};
     m.leader = fork();
     if (m.leader == 0)
         become(start, control);

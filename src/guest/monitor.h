@@ -14,9 +14,11 @@ enum monitor_kind {
     MONITOR_FAILED,   /* a: errno; text: what could not be done. MONITOR_EXIT follows */
     MONITOR_PROGRESS, /* a: files, b: bytes; from `inside` */
     MONITOR_EXIT,     /* a: waitpid's status */
-    /* to the monitor; closing the socket lets the command go (or dies with `die`) */
+    /* to the monitor; if the socket closes without a word, lodge-guest died: the tree
+     * is killed */
     MONITOR_SIGNAL, /* a: number, b: process group; 0: the command's own */
-    MONITOR_KILL    /* the tree, now */
+    MONITOR_KILL,   /* the tree, now */
+    MONITOR_LET_GO  /* the command goes on alone */
 };
 
 struct monitor_note {
@@ -31,6 +33,9 @@ struct monitor_start {
     /* Run this in the command's place, as the user, and exit with what it gives. */
     int (*inside)(int control, const struct command *command);
 };
+
+/* Signal all descendants of the calling process. */
+void monitor_kill_tree(int sig);
 
 /* *control: a seqpacket socket of struct monitor_note, the caller's. */
 int monitor_start(const struct monitor_start *start, int *control, struct err *err);

@@ -290,6 +290,7 @@ static void mount_root(void)
         must(mount_at("lodge", "/over", "tmpfs", 0, options), "mount a tmpfs, size ",
              words.tmpfs);
     } else if (!compare(words.mode, "scratch")) {
+        load_modules("/base/usr/lib/lodge/scratch");
         wait_disk("lodge-scratch", scratch, sizeof scratch);
         must(mount_at(scratch, "/over", "ext4", 0, NULL),
              "mount the scratch disk as ext4: ", scratch);

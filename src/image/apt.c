@@ -314,8 +314,10 @@ static int resolve_now(const struct image_def *def, const char *dir,
     add(names, "usr-is-merged");
     for (size_t i = 0; i < def->packages.count; i++)
         add(names, def->packages.item[i]);
-    if (names->failed || ask(dir, "install", names->v, run, "", &b, err) < 0)
-        return names->failed ? err_oom(err) : -1;
+    if (names->failed)
+        return err_oom(err);
+    if (def->from == FROM_DEBIAN && ask(dir, "install", names->v, run, "", &b, err) < 0)
+        return -1;
     if (def->kernel) {
         AUTO_STR kernel = NULL;
         if (real_kernel(def->kernel, dir, run, &kernel, err) < 0 ||
@@ -332,7 +334,7 @@ static char *answer_path(const struct image_def *def, const char *dir)
     AUTO_BUF b = {0};
     for (size_t i = 0; i < def->packages.count; i++)
         str_buf_printf(&b, "%s ", def->packages.item[i]);
-    str_buf_printf(&b, "kernel %s", def->kernel ? def->kernel : "");
+    str_buf_printf(&b, "%d kernel %s", def->from, def->kernel ? def->kernel : "");
     char hex[HASH_HEX_SIZE];
     if (b.failed)
         return NULL;

@@ -20,6 +20,7 @@
 #include "config.h"
 #include "image/files.h"
 #include "image/hash.h"
+#include "image/list.h"
 #include "image/manifest.h"
 #include "image/put.h"
 #include "image/sandbox.h"
@@ -29,12 +30,24 @@ OWN_CLEANUP(json_t, json_decref)
 
 enum { LAYER_FORMAT = 1 }; /* count up when the bootstrap changes what it makes */
 
-static void build_free(struct build *b)
+void build_close(struct build *b)
 {
     if (!b)
         return;
-    char *owned[] = {b->cache, b->ctmp, b->work,  b->fs,
-                     b->root,  b->out,  b->layer, b->verity};
+    AUTO_STR parent = b->work ? strdup(b->work) : NULL;
+    AUTO_STR cparent = b->ctmp ? strdup(b->ctmp) : NULL;
+    if (b->wlock >= 0)
+        close(b->wlock);
+    if (b->clock >= 0)
+        close(b->clock);
+    char *const below[] = {parent, cparent};
+    for (size_t i = 0; i < ARRAY_SIZE(below); i++)
+        if (below[i]) {
+            *strrchr(below[i], '/') = '\0';
+            put_sweep(below[i], NULL);
+        }
+    char *owned[] = {b->store, b->cache, b->ctmp,  b->work,  b->fs,
+                     b->root,  b->out,   b->layer, b->verity};
     for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
         free(owned[i]);
     if (b->run.log >= 0)
@@ -43,7 +56,6 @@ static void build_free(struct build *b)
     kernel_free(b->kernel);
     free(b);
 }
-OWN_DEFINE(build)
 
 void build_result_done(struct build_result *r)
 {
@@ -56,7 +68,7 @@ void build_result_done(struct build_result *r)
 
 static int step_resolve(struct build *b, struct err *err)
 {
-    if (b->def->from != FROM_DEBIAN)
+    if (b->def->from != FROM_DEBIAN && !b->def->kernel)
         return 0;
     AUTO_STR path = str_printf("%s.lock", b->def->path);
     AUTO_STR text = NULL;
@@ -108,6 +120,7 @@ static const struct step {
     {"guest", step_guest, true, "put lodge-guest into the root"},
     {"prune", step_prune, true, "remove what is not needed or secret"},
     {"secrets", step_secrets, true, "check that no secret is left"},
+    {"list", step_list, true, "list every file with its hash"},
     {"initramfs", step_initramfs, true, "stage-1 and the first modules"},
     {"root", step_root, true, "write the root file system"},
     {"outputs", step_outputs, true, "write other formats"},
@@ -153,7 +166,8 @@ int image_plan(const struct image_def *def, char **out, struct err *err)
     for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
         str_buf_printf(&b, "%-10s %s\n", steps[i].name, steps[i].what);
         if (steps[i].run == step_resolve) {
-            str_buf_printf(&b, "    from: %s\n", def->suite ? def->suite : def->source);
+            str_buf_printf(&b, "    from: %s\n",
+                           def->source ? def->source : def->suite);
             plan_words(&b, "packages", &def->packages);
         } else if (steps[i].run == step_kernel && def->kernel) {
             str_buf_printf(&b, "    package: %s\n", def->kernel);
@@ -228,10 +242,9 @@ static int name_layer(struct build *b, struct err *err)
     return 0;
 }
 
-static int prepare(struct build *b, const char *store, int *wlock, int *clock,
-                   struct err *err)
+static int prepare(struct build *b, struct err *err)
 {
-    AUTO_STR parent = str_printf("%s/work", store);
+    AUTO_STR parent = str_printf("%s/work", b->store);
     if (!(b->cache = dirs_path(DIRS_CACHE, "images")) || !parent)
         return err_oom(err);
     AUTO_STR cparent = str_printf("%s/work", b->cache);
@@ -239,8 +252,8 @@ static int prepare(struct build *b, const char *store, int *wlock, int *clock,
         return err_oom(err);
     if (dirs_make(DIRS_CACHE, err) < 0 || fd_mkdirs(cparent, 0755, err) < 0 ||
         put_sweep(parent, err) < 0 || put_sweep(cparent, err) < 0 ||
-        put_work(parent, &b->work, wlock, err) < 0 ||
-        put_work(cparent, &b->ctmp, clock, err) < 0)
+        put_work(parent, &b->work, &b->wlock, err) < 0 ||
+        put_work(cparent, &b->ctmp, &b->clock, err) < 0)
         return -1;
     AUTO_STR log = str_printf("%s/log", b->work);
     if (!(b->fs = str_printf("%s/fs", b->work)) ||
@@ -253,6 +266,21 @@ static int prepare(struct build *b, const char *store, int *wlock, int *clock,
     return b->run.log < 0 ? err_sys(err, "'%s'", log) : make_uuid(b, err);
 }
 
+int build_open(const struct image_def *def, const struct build_options *opt,
+               struct build **out, struct err *err)
+{
+    AUTO(build) b = calloc(1, sizeof *b);
+    if (!b)
+        return err_oom(err);
+    b->def = def;
+    b->opt = opt;
+    b->run.log = b->wlock = b->clock = -1;
+    if (put_open(&b->store, err) < 0 || prepare(b, err) < 0)
+        return -1;
+    *out = move(b);
+    return 0;
+}
+
 /* ---- keeping --------------------------------------------------------------------- */
 
 static int note_output(json_t *outputs, const char *name, const char *hex,
@@ -262,13 +290,14 @@ static int note_output(json_t *outputs, const char *name, const char *hex,
     return !o || json_object_set_new(outputs, name, o) < 0 ? err_oom(err) : 0;
 }
 
+static const char *const output_names[] = {"erofs", "squashfs", "ext4",     "qcow2",
+                                           "tar",   "files",    "initramfs"};
+
 static int keep_outputs(struct build *b, const char *store, json_t *outputs,
                         struct err *err)
 {
-    static const char *const names[] = {"erofs", "squashfs", "ext4",
-                                        "qcow2", "tar",      "initramfs"};
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        AUTO_STR path = str_printf("%s/%s", b->out, names[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(output_names); i++) {
+        AUTO_STR path = str_printf("%s/%s", b->out, output_names[i]);
         char hex[HASH_HEX_SIZE];
         uint64_t size;
         if (!path)
@@ -276,7 +305,7 @@ static int keep_outputs(struct build *b, const char *store, json_t *outputs,
         if (access(path, F_OK) < 0)
             continue;
         if (put_blob(store, path, hex, &size, err) < 0 ||
-            note_output(outputs, names[i], hex, size, err) < 0)
+            note_output(outputs, output_names[i], hex, size, err) < 0)
             return -1;
     }
     return 0;
@@ -353,15 +382,16 @@ static json_t *describe(const struct build *b, json_t *outputs)
         return NULL;
     char hex[HASH_HEX_SIZE] = "";
     hash_file(d->path, hex, NULL, NULL);
+    AUTO_STR real = realpath(d->path, NULL);
     return json_pack(
         "{s:i, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:O}, s:{s:s, s:s, s:s, "
-        "s:s, s:b}}",
+        "s:s, s:b, s:s?}}",
         "schema", 1, "content", "name", d->name, "version", d->version, "kind",
         image_kind_name(d->kind), "append", append, "init", d->init, "root_mode",
         d->root_mode, "root_format", d->root_format, "marker", d->marker, "packages",
         list_packages(b), "outputs", outputs, "build", "time",
         clock_iso(clock_wall_ms(), now, sizeof now), "host", host.nodename, "lodge",
-        PACKAGE_VERSION, "definition", hex, "rootless", b->opt->rootless);
+        PACKAGE_VERSION, "definition", hex, "rootless", b->opt->rootless, "path", real);
 }
 
 static int read_verity(struct build *b, struct err *err)
@@ -395,51 +425,85 @@ static int keep(struct build *b, const char *store, struct build_result *out,
     return (out->digest = manifest_digest(m)) ? 0 : err_oom(err);
 }
 
-static void keep_log(struct build *b, const char *store)
+static void keep_log(struct build *b)
 {
     AUTO_STR from = str_printf("%s/log", b->work);
-    AUTO_STR dir = str_printf("%s/logs", store);
+    AUTO_STR dir = str_printf("%s/logs", b->store);
     AUTO_STR to = dir ? str_printf("%s/%s.log", dir, b->def->name) : NULL;
     if (from && to && fd_mkdirs(dir, 0755, NULL) == 0)
         rename(from, to);
 }
 
-static int build_once(struct build *b, const char *store, struct build_result *out,
-                      struct err *err)
+static int make_all(struct build *b, struct err *err)
 {
     const struct sandbox_spec sandbox = {
         .rootless = b->opt->rootless, .dir = b->fs, .work = work_inside, .arg = b};
-    if (run_steps(b, false, err) < 0 || name_layer(b, err) < 0 ||
-        sandbox_run(&sandbox, err) < 0)
+    return run_steps(b, false, err) < 0 || name_layer(b, err) < 0
+               ? -1
+               : sandbox_run(&sandbox, err);
+}
+
+/* Make it once more from scratch, and compare file by file. */
+static int check_again(const struct build *first, struct err *err)
+{
+    struct build_options opt = *first->opt;
+    opt.no_cache = true;
+    opt.update_lock = false;
+    AUTO(build) b = NULL;
+    AUTO_STR x = NULL;
+    AUTO_STR y = NULL;
+    AUTO_T(json_t) rows = NULL;
+    if (build_open(first->def, &opt, &b, err) < 0 || make_all(b, err) < 0)
+        return err_at(err, "second build");
+    AUTO_STR xp = str_printf("%s/files", first->out);
+    AUTO_STR yp = str_printf("%s/files", b->out);
+    if (!xp || !yp)
+        return err_oom(err);
+    if (fd_read_file(xp, 256 << 20, &x, NULL, err) < 0 ||
+        fd_read_file(yp, 256 << 20, &y, NULL, err) < 0 ||
+        list_diff(x, y, &rows, err) < 0)
         return -1;
-    return keep(b, store, out, err);
+    json_t *row = json_array_get(rows, 0);
+    if (row)
+        return err_set(err, E_FAIL,
+                       "not reproducible: '%s' %s in the second build (%zu files "
+                       "differ); a <run> step or a package's script makes it anew "
+                       "each time",
+                       json_string_value(json_object_get(row, "path")),
+                       json_string_value(json_object_get(row, "change")),
+                       json_array_size(rows));
+    for (size_t i = 0; i < ARRAY_SIZE(output_names); i++) {
+        AUTO_STR p = str_printf("%s/%s", first->out, output_names[i]);
+        AUTO_STR q = str_printf("%s/%s", b->out, output_names[i]);
+        char a[HASH_HEX_SIZE], c[HASH_HEX_SIZE];
+        if (!p || !q)
+            return err_oom(err);
+        if (access(p, F_OK) < 0)
+            continue;
+        if (hash_file(p, a, NULL, err) < 0 || hash_file(q, c, NULL, err) < 0)
+            return -1;
+        if (strcmp(a, c))
+            return err_set(err, E_FAIL,
+                           "not reproducible: all files are the same, but the output "
+                           "'%s' differs",
+                           output_names[i]);
+    }
+    return 0;
 }
 
 int image_build(const struct image_def *def, const struct build_options *opt,
                 struct build_result *out, struct err *err)
 {
-    AUTO(build) b = calloc(1, sizeof *b);
-    AUTO_STR store = NULL;
-    AUTO_FD wlock = -1;
-    AUTO_FD clock = -1;
-    if (!b)
-        return err_oom(err);
-    b->def = def;
-    b->opt = opt;
-    b->run.log = -1;
-    if (put_open(&store, err) < 0 || prepare(b, store, &wlock, &clock, err) < 0)
-        return err_at(err, "build '%s'", def->name);
+    AUTO(build) b = NULL;
     *out = (struct build_result){0};
-    int r = build_once(b, store, out, err);
-    keep_log(b, store);
-    close(move_fd(wlock));
-    close(move_fd(clock));
-    AUTO_STR parent = str_printf("%s/work", store);
-    AUTO_STR cparent = str_printf("%s/work", b->cache);
-    if (parent && cparent) {
-        put_sweep(parent, NULL);
-        put_sweep(cparent, NULL);
-    }
+    if (build_open(def, opt, &b, err) < 0)
+        return err_at(err, "build '%s'", def->name);
+    int r = make_all(b, err);
+    if (r == 0 && opt->check)
+        r = check_again(b, err);
+    if (r == 0)
+        r = keep(b, b->store, out, err);
+    keep_log(b);
     if (r < 0)
         build_result_done(out);
     return r < 0 ? err_at(err, "build '%s'", def->name) : 0;

@@ -243,7 +243,9 @@ static int read_from(struct reader *r, xmlNode *node)
     static const struct {
         const char *attr;
         enum image_from from;
-    } others[] = {{"oci", FROM_OCI}, {"tar", FROM_TAR}, {"directory", FROM_DIR}};
+    } others[] = {{"oci", FROM_OCI},  {"docker-archive", FROM_DOCKER},
+                  {"tar", FROM_TAR},  {"directory", FROM_DIR},
+                  {"raw", FROM_DISK}, {"qcow2", FROM_QCOW2}};
     struct image_def *d = r->def;
     if (take_attr(r, node, "suite", &d->suite) < 0 ||
         take_attr(r, node, "mirror", &d->mirror) < 0 ||
@@ -263,7 +265,9 @@ static int read_from(struct reader *r, xmlNode *node)
         }
     }
     if (kinds != 1)
-        return bad(r, node, "<from> needs exactly one of suite, oci, tar, directory");
+        return bad(r, node,
+                   "<from> needs exactly one of suite, oci, docker-archive, "
+                   "tar, directory, raw, qcow2");
     if (d->suite && !is_word(d->suite))
         return bad(r, node, "<from>: '%s' is not a suite", d->suite);
     if (d->mirror && !str_starts(d->mirror, "http://") &&
@@ -483,7 +487,8 @@ static const struct element elements[] = {
     {"version", read_version, "", false},
     {"description", read_description, "", false},
     {"kind", read_kind, "", false},
-    {"from", read_from, " suite mirror components oci tar directory ", false},
+    {"from", read_from,
+     " suite mirror components oci docker-archive tar directory raw qcow2 ", false},
     {"packages", read_packages, "", true},
     {"prune", read_prune, "", false},
     {"file", read_file, " path mode owner source target ", true},
@@ -552,7 +557,8 @@ static int finish(struct reader *r, xmlNode *root)
                    "<packages> needs <from suite=...>: packages are not added "
                    "to somebody else's root");
     bool host = d->kind == IMAGE_HOST;
-    if (set_default(&d->version, "1", r->err) < 0 ||
+    if (set_default(&d->suite, "bookworm", r->err) < 0 ||
+        set_default(&d->version, "1", r->err) < 0 ||
         set_default(&d->components, "main", r->err) < 0 ||
         set_default(&d->append, "", r->err) < 0 ||
         set_default(&d->root_format, host ? "squashfs" : "erofs", r->err) < 0 ||

@@ -11,7 +11,16 @@
 #include <sys/types.h>
 
 /* What a root is made from. */
-enum image_from { FROM_DEBIAN, FROM_OCI, FROM_TAR, FROM_DIR };
+enum image_from {
+    FROM_DEBIAN,
+    FROM_OCI,    /* an OCI layout: DIR[:TAG] */
+    FROM_DOCKER, /* what "docker save" writes */
+    FROM_TAR,
+    FROM_DIR,
+    FROM_DISK,  /* a raw disk with an ext4, whole or in a partition */
+    FROM_QCOW2, /* the same as qcow2 */
+    FROM_IMAGE, /* a file of one of our own root formats */
+};
 
 /* A NULL-terminated list of words. */
 struct words {

@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += src/image/libimage.la
 src_image_libimage_la_SOURCES = \
     src/image/apt.c \
+    src/image/boot.c src/image/boot.h \
     src/image/build.c src/image/build.h src/image/steps.h \
     src/image/cpio.c src/image/cpio.h \
     src/image/def.c src/image/def.h \
@@ -9,6 +10,8 @@ src_image_libimage_la_SOURCES = \
     src/image/find.c src/image/store.h \
     src/image/hash.c src/image/hash.h \
     src/image/kernel.c src/image/kernel.h \
+    src/image/keep.c src/image/keep.h \
+    src/image/list.c src/image/list.h \
     src/image/manifest.c src/image/manifest.h \
     src/image/modules.c src/image/modules.h \
     src/image/output.c \
@@ -17,7 +20,8 @@ src_image_libimage_la_SOURCES = \
     src/image/put.c src/image/put.h \
     src/image/root.c \
     src/image/run.c src/image/run.h \
-    src/image/sandbox.c src/image/sandbox.h
+    src/image/sandbox.c src/image/sandbox.h \
+    src/image/unpack.c
 src_image_libimage_la_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS) $(XML2_CFLAGS) \
     $(ARCHIVE_CFLAGS) $(ZSTD_CFLAGS)
 src_image_libimage_la_LIBADD = src/base/libbase.la $(SODIUM_LIBS) $(JANSSON_LIBS) \

@@ -15,9 +15,16 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "image/cpio.h"
+#include "image/list.h"
 #include "image/modules.h"
 
 enum { BLOCK = 4096, INITRAMFS_MAX = 512 << 10 };
+
+int step_list(struct build *b, struct err *err)
+{
+    AUTO_STR path = str_printf("%s/files", b->out);
+    return path ? list_write(b->root, path, err) : err_oom(err);
+}
 
 /* ---- initramfs ------------------------------------------------------------------- */
 
@@ -175,7 +182,7 @@ static const struct {
                {"qcow2", make_qcow2},
                {"tar", make_tar}};
 
-static int make_format(struct build *b, const char *name, struct err *err)
+int output_make(struct build *b, const char *name, struct err *err)
 {
     AUTO_STR path = str_printf("%s/%s", b->out, name);
     if (!path)
@@ -249,7 +256,7 @@ int step_root(struct build *b, struct err *err)
     if (!path)
         return err_oom(err);
     /* One time for all, also for formats that copy the source's. */
-    if (make_format(b, b->def->root_format, err) < 0 || check_size(b, path, err) < 0)
+    if (output_make(b, b->def->root_format, err) < 0 || check_size(b, path, err) < 0)
         return -1;
     return b->def->verity ? add_verity(b, path, err) : 0;
 }
@@ -257,7 +264,7 @@ int step_root(struct build *b, struct err *err)
 int step_outputs(struct build *b, struct err *err)
 {
     for (size_t i = 0; i < b->def->outputs.count; i++)
-        if (make_format(b, b->def->outputs.item[i], err) < 0)
+        if (output_make(b, b->def->outputs.item[i], err) < 0)
             return -1;
     return 0;
 }

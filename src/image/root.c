@@ -62,21 +62,6 @@ int step_bootstrap(struct build *b, struct err *err)
     return rename(tar, b->layer) < 0 ? err_sys(err, "keep '%s'", b->layer) : 0;
 }
 
-int step_unpack(struct build *b, struct err *err)
-{
-    if (mkdir(b->root, 0755) < 0)
-        return err_sys(err, "'%s'", b->root);
-    if (b->def->from == FROM_DIR)
-        return RUN(&b->run, err, "cp", "-a", "--one-file-system", "-T", "--", b->layer,
-                   b->root);
-    /* Device nodes come from devtmpfs at boot; without root they cannot be made. */
-    return RUN(&b->run, err, "tar", "--extract", "--numeric-owner",
-               "--preserve-permissions", "--same-owner", "--xattrs",
-               "--xattrs-include=security.capability", "--anchored",
-               "--exclude=./dev/*", "--exclude=dev/*", "--directory", b->root, "--file",
-               b->layer);
-}
-
 /* ---- paths inside the root ------------------------------------------------------- */
 
 /* A descriptor of the directory `dir` inside the root; links are followed as the guest
@@ -226,7 +211,7 @@ static int numbered(const struct build *b, const struct words *names,
 static int copy_modules(const struct build *b, struct err *err)
 {
     const struct words *names = &b->def->modules;
-    AUTO_STR dir = str_printf("/usr/lib/modules/%s", b->kernel->release);
+    AUTO_STR dir = str_printf("/lib/modules/%s", b->kernel->release);
     AUTO_STR from = str_printf("%s/lib/modules/%s", b->kernel->dir, b->kernel->release);
     AUTO_STR inside = NULL;
     AUTO_STR to = NULL;
@@ -256,11 +241,8 @@ static int copy_modules(const struct build *b, struct err *err)
         r = f && t ? copy_inside(b, f, t, 0644, 0, 0, err) : err_oom(err);
     }
     modules_free(&paths);
-    AUTO_STR usr = str_printf("%s/usr", b->root);
-    if (!usr)
-        return err_oom(err);
     return r < 0 ? -1
-                 : RUN(&b->run, err, "/sbin/depmod", "-b", usr, b->kernel->release);
+                 : RUN(&b->run, err, "/sbin/depmod", "-b", b->root, b->kernel->release);
 }
 
 int step_modules(struct build *b, struct err *err)

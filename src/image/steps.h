@@ -15,6 +15,8 @@ struct build {
     const struct image_def *def;
     const struct build_options *opt;
     struct run run;
+    int wlock, clock; /* hold work and ctmp */
+    char *store;
     char *cache; /* shared by builds */
     char *ctmp;  /* ours, on the file system of the cache */
     char *work;  /* ours, on the file system of the store */
@@ -28,8 +30,18 @@ struct build {
     char uuid[40];
 };
 
+/* A place to build in: work directories, locked, and the log. Closing removes them. */
+int build_open(const struct image_def *def, const struct build_options *opt,
+               struct build **out, struct err *err);
+void build_close(struct build *b);
+static inline void own_build_cleanup(struct build **b)
+{
+    build_close(*b);
+}
+
 /* In the sandbox: from the layer to the finished root, in order. */
 int step_bootstrap(struct build *b, struct err *err);
+int unpack_check_qcow2(struct build *b, const char *path, struct err *err);
 int step_unpack(struct build *b, struct err *err);
 int step_modules(struct build *b, struct err *err);
 int step_files(struct build *b, struct err *err);
@@ -39,6 +51,9 @@ int step_guest(struct build *b, struct err *err);
 int step_prune(struct build *b, struct err *err);
 int step_secrets(struct build *b, struct err *err);
 /* In the sandbox: what is written to work/out. */
+/* One format ("erofs", "tar" ...) of b->root into out/FORMAT. */
+int output_make(struct build *b, const char *format, struct err *err);
+int step_list(struct build *b, struct err *err);
 int step_initramfs(struct build *b, struct err *err);
 int step_root(struct build *b, struct err *err);
 int step_outputs(struct build *b, struct err *err);

@@ -48,4 +48,8 @@ OWN_DEFINE(image)
  * *out is the caller's. E_NOENT says what was searched. */
 int image_find(const char *ref, struct image **out, struct err *err);
 
+/* A descriptor (or -1) that keeps this version from being removed while it is open: for
+ * whoever runs a machine from it. It dies with its process, so nothing is left over. */
+int image_hold(const char *ref, struct err *err);
+
 const char *image_kind_name(enum image_kind kind);

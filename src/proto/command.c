@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/base64.h"
+#include "base/fd.h"
 #include "base/str.h"
 #include "proto/rpc.h"
 
@@ -52,6 +53,7 @@ void command_free(struct command *c)
     words_free(c->argv);
     words_free(c->env);
     free(c->path);
+    free(c->script);
     free(c->cwd);
     free(c->groups);
     free(c);
@@ -64,6 +66,19 @@ int command_draw_token(struct command *c, struct err *err)
         return err_sys(err, "random numbers");
     for (size_t i = 0; i < sizeof raw; i++)
         snprintf(c->token + 2 * i, 3, "%02x", raw[i]);
+    return 0;
+}
+
+int command_load_script(struct command *c, const char *path, struct err *err)
+{
+    enum { MAX = 700 << 10 }; /* as base64 within a message */
+    char *text;
+    size_t len;
+    if (fd_read_file(path, MAX, &text, &len, err) < 0)
+        return err_at(err, "script");
+    free(c->script);
+    c->script = text;
+    c->script_len = len;
     return 0;
 }
 
@@ -207,12 +222,19 @@ static bool ids_encode(const struct command *c, json_t *to)
            put(to, "gid", json_integer(c->gid)) && put(to, "groups", move(groups));
 }
 
+static json_t *script_encode(const struct command *c)
+{
+    AUTO_STR text = base64_encode(c->script, c->script_len);
+    return text ? json_string(text) : NULL;
+}
+
 json_t *command_encode(const struct command *c)
 {
     AUTO_JSON to = json_object();
     bool ok = to && (!c->argv || put(to, "argv", words_encode(c->argv))) &&
               (!c->env || put(to, "env", words_encode(c->env))) &&
               (!c->path || put(to, "path", command_text_encode(c->path))) &&
+              (!c->script || put(to, "script", script_encode(c))) &&
               (!c->cwd || put(to, "cwd", command_text_encode(c->cwd))) &&
               (!c->has_ids || ids_encode(c, to)) &&
               (c->umask < 0 || put(to, "umask", json_integer(c->umask))) &&
@@ -268,15 +290,15 @@ int command_decode(const json_t *from, struct command **out, struct err *err)
     AUTO(command) c = command_new();
     json_t *argv = NULL, *env = NULL, *path = NULL, *cwd = NULL, *lim = NULL,
            *pty = NULL;
-    const char *token = NULL;
+    const char *token = NULL, *script = NULL;
     int die = 0;
     if (!c)
         return err_oom(err);
     if (rpc_unpack((json_t *)from, err, "command",
-                   "{s?o, s?o, s?o, s?o, s?o, s?o, s?b, s?s, s?i, s?i}", "argv", &argv,
-                   "env", &env, "path", &path, "cwd", &cwd, "rlimits", &lim, "pty",
-                   &pty, "die", &die, "token", &token, "linger_ms", &c->linger_ms,
-                   "umask", &c->umask) < 0)
+                   "{s?o, s?o, s?o, s?o, s?o, s?o, s?b, s?s, s?i, s?i, s?s}", "argv",
+                   &argv, "env", &env, "path", &path, "cwd", &cwd, "rlimits", &lim,
+                   "pty", &pty, "die", &die, "token", &token, "linger_ms",
+                   &c->linger_ms, "umask", &c->umask, "script", &script) < 0)
         return -1;
     if ((argv && words_decode(argv, "argv", &c->argv, err) < 0) ||
         (env && words_decode(env, "env", &c->env, err) < 0) ||
@@ -285,6 +307,8 @@ int command_decode(const json_t *from, struct command **out, struct err *err)
         ids_decode(from, c, err) < 0 || (lim && limits_decode(lim, c, err) < 0) ||
         (token && *token && token_decode(token, c, err) < 0))
         return -1;
+    if (script && !(c->script = base64_decode(script, &c->script_len)))
+        return err_set(err, E_PROTO, "script: not base64");
     if (argv && !c->argv[0])
         return err_set(err, E_PROTO, "argv: no command");
     if (c->umask < -1 || c->umask > 0777)

@@ -19,6 +19,8 @@ struct command {
     char **argv; /* ends in NULL; exec only */
     char **env;  /* NULL: the guest chooses */
     char *path;  /* put, get */
+    char *script; /* content of a file to run in the place of argv[0]; NULL: none */
+    size_t script_len;
     char *cwd;   /* NULL: the home directory, else / */
     bool has_ids;
     uid_t uid;
@@ -41,6 +43,8 @@ OWN_DEFINE(command)
 
 /* Fill env, cwd, umask and limits from this process; the ids too. */
 int command_from_self(struct command *c, struct err *err);
+/* Take the content of the file at path as the script. */
+int command_load_script(struct command *c, const char *path, struct err *err);
 /* Draw a token, so that the command outlives a loss of the channel. */
 int command_draw_token(struct command *c, struct err *err);
 

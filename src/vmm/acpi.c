@@ -122,6 +122,15 @@ static uint64_t dsdt(struct tables *t)
         aml_window64(&a, base, size);
     aml_resources_end(&a);
     aml_end(&a);
+    /* Linux uses ECAM only when a motherboard resource reserves it. */
+    aml_device(&a, "ECAM");
+    aml_name(&a, "_HID");
+    aml_eisaid(&a, "PNP0C02");
+    aml_name(&a, "_CRS");
+    aml_resources(&a);
+    aml_memory32(&a, (uint32_t)LAYOUT_ECAM_BASE, (uint32_t)LAYOUT_ECAM_SIZE, true);
+    aml_resources_end(&a);
+    aml_end(&a);
     power_acpi(vm, &a);
     for (size_t i = 0; i < vm->ndevices; i++)
         if (vm->devices[i].ops->acpi)

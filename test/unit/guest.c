@@ -259,6 +259,22 @@ static void test_context(void **state)
     job_done(&lost);
 }
 
+/* A script that comes along, with and without a first line. */
+static void test_script(void **state)
+{
+    static const char *const scripts[] = {
+        "IyEvYmluL3NoCmVjaG8gImdvdCAkMSI7IGV4aXQgNAo=",
+        "ZWNobyAiZ290ICQxIjsgZXhpdCA0Cg=="};
+    for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
+        struct job j = {0};
+        run(&j, json_pack("{s:s, s:[s,s], s:s}", "op", "exec", "argv", "job.sh", "it",
+                          "script", scripts[i]));
+        assert_int_equal(j.status, 4);
+        assert_string_equal(j.out[1].data, "got it\n");
+        job_done(&j);
+    }
+}
+
 static void test_user(void **state)
 {
     if (geteuid() != 0)
@@ -619,14 +635,15 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_statuses),     cmocka_unit_test(test_context),
-        cmocka_unit_test(test_user),         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_volume),       cmocka_unit_test(test_back_pressure),
-        cmocka_unit_test(test_broken_pipes), cmocka_unit_test(test_left_behind),
-        cmocka_unit_test(test_stop_and_go),  cmocka_unit_test(test_pty),
-        cmocka_unit_test(test_die),          cmocka_unit_test(test_attach),
-        cmocka_unit_test(test_many),         cmocka_unit_test(test_questions),
-        cmocka_unit_test(test_copy),         cmocka_unit_test(test_killed_worker),
+        cmocka_unit_test(test_statuses),      cmocka_unit_test(test_context),
+        cmocka_unit_test(test_user),          cmocka_unit_test(test_script),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_volume),
+        cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_broken_pipes),
+        cmocka_unit_test(test_left_behind),   cmocka_unit_test(test_stop_and_go),
+        cmocka_unit_test(test_pty),           cmocka_unit_test(test_die),
+        cmocka_unit_test(test_attach),        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_questions),     cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_killed_worker),
     };
     return cmocka_run_group_tests_name("guest", tests, setup, teardown);
 }
