@@ -36,6 +36,7 @@ static const struct {
      MS_NOSUID | MS_NOEXEC},
     {"tmpfs", "/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
     {"tmpfs", "/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
+    {"cgroup2", "/sys/fs/cgroup", "cgroup2", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
 };
 
 /* Is something else than its parent's file system there? */

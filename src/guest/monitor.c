@@ -155,7 +155,8 @@ static char **default_env(const struct command *c)
     return env;
 }
 
-/* Where there is no such directory, the reason goes to the command's own stderr. */
+/* Where there is no such directory it is the home, else the root; the reason goes to the
+ * command's own stderr. */
 static void go_to(const char *cwd, char **env)
 {
     const char *home = env_value(env, "HOME");
@@ -164,7 +165,7 @@ static void go_to(const char *cwd, char **env)
     if (cwd)
         dprintf(STDERR_FILENO, "lodge: cannot change to '%s' in the guest: %s\n", cwd,
                 strerror(errno));
-    if ((cwd || !home || chdir(home) < 0) && chdir("/") < 0)
+    if ((!home || chdir(home) < 0) && chdir("/") < 0)
         return;
 }
 

@@ -253,8 +253,9 @@ static void test_context(void **state)
     struct job lost = {0};
     json_t *request = shell("pwd");
     json_object_set_new(request, "cwd", json_string("/no/such"));
+    json_object_set_new(request, "env", json_pack("[s,s]", "HOME=/usr", "PATH=/bin"));
     run(&lost, request);
-    assert_string_equal(lost.out[1].data, "/\n");
+    assert_string_equal(lost.out[1].data, "/usr\n");
     assert_non_null(strstr(lost.out[2].data, "'/no/such'"));
     job_done(&lost);
 }

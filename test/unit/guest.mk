@@ -9,3 +9,14 @@ test_unit_guest_tap_SOURCES = test/unit/guest.c test/unit/unit.h
 test_unit_guest_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_guest_tap_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS) \
     $(CMOCKA_LIBS)
+
+check_PROGRAMS += test/fuzz/chan.tap test/fuzz/tar.tap
+test_fuzz_chan_tap_SOURCES = test/fuzz/chan.c $(FUZZ_RUNNER)
+test_fuzz_chan_tap_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)
+test_fuzz_tar_tap_SOURCES = test/fuzz/tar.c $(FUZZ_RUNNER)
+test_fuzz_tar_tap_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)
+FUZZERS += test/fuzz/chan.fuzz test/fuzz/tar.fuzz
+test/fuzz/chan.fuzz test/fuzz/tar.fuzz: FORCE
+	$(FUZZ_BUILD) $@ $(top_srcdir) '$(@:.fuzz=.c) \
+	    $(src_proto_libproto_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
+	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS)'
