@@ -18,6 +18,7 @@ struct check {
     const struct profile *p;
     const struct xml_places *places;
     struct profile_problems *problems;
+    size_t before; /* problems of grammar; what follows from one is not told */
 };
 
 /* `key` is a field, "memory_bytes" or "nics[1].mac": its line and element are looked
@@ -25,10 +26,24 @@ struct check {
  */
 static void wrong(const struct check *c, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+static bool is_told(const struct check *c, const struct xml_place *place)
+{
+    size_t n = strcspn(place->where, "@");
+    for (size_t i = 0; i < c->before && i < c->problems->count; i++) {
+        const struct profile_problem *x = &c->problems->at[i];
+        if (x->line == place->line && x->where && !strncmp(x->where, place->where, n) &&
+            (!x->where[n] || x->where[n] == '@'))
+            return true;
+    }
+    return false;
+}
+
 static void wrong(const struct check *c, const char *key, const char *fmt, ...)
 {
     const struct xml_place *place = xml_place_find(c->places, key);
     unsigned line = c->places ? c->places->line : 0;
+    if (place && is_told(c, place))
+        return;
     AUTO_BUF b = {0};
     va_list ap;
     va_start(ap, fmt);
@@ -359,7 +374,7 @@ void profile_check_at(const struct profile *p, const struct xml_places *places,
         check_type,  check_image, check_memory, check_pins,    check_features,
         check_disks, check_nics,  check_shares, check_devices, check_policy,
     };
-    const struct check c = {p, places, problems};
+    const struct check c = {p, places, problems, problems->count};
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
         checks[i](&c);
 }

@@ -142,8 +142,10 @@ static int add_shared_disks(const struct cluster *c, struct profile *p)
     while (strcmp(f->name, "disks"))
         f++;
     for (size_t i = 0; i < c->disk_count; i++) {
-        struct profile_disk *d = profile_list_grow(f, p);
         const struct profile_disk *from = &c->disks[i];
+        if (!from->path)
+            continue; /* is told of the cluster's own */
+        struct profile_disk *d = profile_list_grow(f, p);
         if (!d || (from->id && !(d->id = strdup(from->id))) ||
             (from->path && !(d->path = strdup(from->path))))
             return -1;

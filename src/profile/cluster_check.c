@@ -173,10 +173,10 @@ static void check_members(const struct check *k)
         if (m->resolved)
             check_macs(k, i);
     }
-    if (vms > CLUSTER_VMS_MAX)
-        profile_problem(k->problems, 0, "members",
-                        "%" PRIu64 " machines are more than %d", vms, CLUSTER_VMS_MAX);
     const struct xml_place *place = xml_place_find(k->places, "members");
+    if (vms > CLUSTER_VMS_MAX)
+        profile_problem(k->problems, place ? place->line : 0, "members",
+                        "%" PRIu64 " machines are more than %d", vms, CLUSTER_VMS_MAX);
     if (!c->member_count && place)
         profile_problem(k->problems, place->line, "members", "is empty");
 }

@@ -228,6 +228,18 @@ static int set_text(const struct profile_field *f, char **at, const char *text,
     return 0;
 }
 
+static char *ms_text(uint64_t ms)
+{
+    static const struct {
+        uint64_t ms;
+        const char *unit;
+    } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}};
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+        if (ms && ms % units[i].ms == 0)
+            return str_printf("%" PRIu64 "%s", ms / units[i].ms, units[i].unit);
+    return ms ? str_printf("%" PRIu64 "ms", ms) : str_printf("0");
+}
+
 static int set_number(const struct profile_field *f, void *at, const char *text,
                       const char *what, struct err *err)
 {
@@ -245,12 +257,17 @@ static int set_number(const struct profile_field *f, void *at, const char *text,
         if (f->kind == FIELD_BYTES) {
             str_from_bytes(f->min, lo, sizeof lo);
             str_from_bytes(f->max, hi, sizeof hi);
+        } else if (f->kind == FIELD_MS) {
+            AUTO_STR least = ms_text(f->min);
+            AUTO_STR most = ms_text(f->max);
+            snprintf(lo, sizeof lo, "%s", least ? least : "");
+            snprintf(hi, sizeof hi, "%s", most ? most : "");
         } else {
             snprintf(lo, sizeof lo, "%" PRIu64, f->min);
             snprintf(hi, sizeof hi, "%" PRIu64, f->max);
         }
-        return err_set(err, E_INPUT, "%s: '%s' is out of bounds: %s to %s%s", what,
-                       text, lo, hi, f->kind == FIELD_MS ? " milliseconds" : "");
+        return err_set(err, E_INPUT, "%s: '%s' is out of bounds: %s to %s", what, text,
+                       lo, hi);
     }
     if (f->kind == FIELD_U32)
         *(uint32_t *)at = (uint32_t)n;
@@ -393,18 +410,6 @@ int profile_field_set(const struct profile_field *f, void *base, const char *tex
         break;
     }
     return err_set(err, E_BUG, "%s: a list of structures has no text", what);
-}
-
-static char *ms_text(uint64_t ms)
-{
-    static const struct {
-        uint64_t ms;
-        const char *unit;
-    } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}};
-    for (size_t i = 0; i < ARRAY_SIZE(units); i++)
-        if (ms && ms % units[i].ms == 0)
-            return str_printf("%" PRIu64 "%s", ms / units[i].ms, units[i].unit);
-    return ms ? str_printf("%" PRIu64 "ms", ms) : str_printf("0");
 }
 
 static char *bytes_text(uint64_t n)

@@ -34,7 +34,7 @@ static void complete(xmlDocPtr doc, struct xml_walk *w, struct profile *p)
         profile_problem(w->problems, 0, NULL, "out of memory");
 }
 
-static void read_root(xmlDocPtr doc, struct xml_walk *w, struct profile *p)
+static bool read_root(xmlDocPtr doc, struct xml_walk *w, struct profile *p)
 {
     xmlNodePtr root = xmlDocGetRootElement(doc);
     if (strcmp((const char *)root->name, "profile")) {
@@ -43,13 +43,15 @@ static void read_root(xmlDocPtr doc, struct xml_walk *w, struct profile *p)
                         strcmp((const char *)root->name, "cluster")
                             ? ""
                             : "; for a cluster use 'lodge cluster'");
-        return;
+        return false;
     }
+    w->places.line = xml_line(root);
     for (xmlAttrPtr a = root->properties; a; a = a->next)
         profile_problem(w->problems, xml_line(root), "profile",
                         "unknown attribute '%.60s'; it has none", a->name);
     xml_walk_profile(w, root, p, NULL);
     complete(doc, w, p);
+    return true;
 }
 
 static int parse(const char *text, size_t len, bool validate, struct profile **out,
@@ -61,8 +63,8 @@ static int parse(const char *text, size_t len, bool validate, struct profile **o
     if (!p)
         profile_problem(problems, 0, NULL, "out of memory");
     if (doc && p) {
-        read_root(doc, &w, p);
-        profile_check_at(p, &w.places, problems);
+        if (read_root(doc, &w, p))
+            profile_check_at(p, &w.places, problems);
         if (validate && !problems->errors)
             xml_validate(doc, problems);
     }

@@ -9,7 +9,7 @@
 
 #include "base/str.h"
 
-static const struct xml_attr image_attrs[] = {{"size", "image_size_bytes"}, {0}};
+static const struct xml_attr image_attrs[] = {{"size", "image_size_bytes", true}, {0}};
 static const struct xml_attr cpu_attrs[] = {{"count", "vcpus"},
                                             {"pin", "cpu_pin"},
                                             {"share", "cpu_share"},
@@ -59,7 +59,7 @@ const struct xml_element xml_profile_elements[] = {
     {.name = "type", .field = "type"},
     {.name = "memory", .field = "memory_bytes", .mib = true, .attrs = memory_attrs},
     {.name = "cpu", .attrs = cpu_attrs},
-    {.name = "image", .field = "image", .mib = true, .attrs = image_attrs},
+    {.name = "image", .field = "image", .attrs = image_attrs},
     {.name = "kernel", .field = "kernel"},
     {.name = "initrd", .field = "initrd"},
     {.name = "append", .field = "append"},
@@ -243,7 +243,7 @@ static void walk_attributes(struct xml_walk *w, xmlNodePtr node,
         xmlFree(value);
         const struct profile_field *f = find_field(fields, x->field);
         if (text)
-            set_field(w, xml_line(node), where, f, base, text, row->mib);
+            set_field(w, xml_line(node), where, f, base, text, x->mib);
         if (is_top(fields))
             xml_place_add(w, x->field, where, xml_line(node));
     }
@@ -266,7 +266,11 @@ void xml_unknown(struct xml_walk *w, xmlNodePtr node, const char *const *names)
     AUTO_BUF all = {0};
     for (size_t i = 0; names[i]; i++)
         str_buf_printf(&all, "%s%s", i ? ", " : "", names[i]);
-    if (near)
+    if (!names[0])
+        profile_problem(w->problems, xml_line(node), (const char *)node->name,
+                        "does not belong in '%.60s', which has attributes only",
+                        node->parent->name);
+    else if (near)
         profile_problem(w->problems, xml_line(node), (const char *)node->name,
                         "unknown element in '%.60s'; did you mean '%s'?",
                         node->parent->name, near);
@@ -314,8 +318,9 @@ void xml_walk_element(struct xml_walk *w, xmlNodePtr node,
 {
     walk_attributes(w, node, row, fields, base);
     if (row->field) {
+        size_t errors = w->problems->errors;
         AUTO_STR text = xml_text(w, node);
-        if (text)
+        if (text && w->problems->errors == errors)
             set_field(w, xml_line(node), row->name, find_field(fields, row->field),
                       base, text, row->mib);
         if (is_top(fields))
@@ -397,11 +402,10 @@ static bool is_in(const char *const *names, const char *name)
 static void walk_child(struct xml_walk *w, xmlNodePtr c, struct profile *p,
                        unsigned *first_lines)
 {
-    const char *names[ARRAY_SIZE(xml_profile_elements) + 1];
+    const char *names[ARRAY_SIZE(xml_profile_elements) + 1] = {NULL};
     size_t i = 0, count = ARRAY_SIZE(xml_profile_elements) - 1;
     for (; i < count; i++)
         names[i] = xml_profile_elements[i].name;
-    names[count] = NULL;
     for (i = 0; i < count; i++)
         if (!strcmp(names[i], (const char *)c->name))
             break;
@@ -412,10 +416,8 @@ static void walk_child(struct xml_walk *w, xmlNodePtr c, struct profile *p,
         return;
     }
     if (i == count && !number) {
-        names[count] = "nic1";
-        const char *all[ARRAY_SIZE(names) + 1] = {NULL};
-        memcpy(all, names, sizeof names);
-        xml_unknown(w, c, all);
+        names[count] = "nic1"; /* one may have meant it; a NULL follows */
+        xml_unknown(w, c, names);
         return;
     }
     unsigned *first = &first_lines[number ? count + number : i];

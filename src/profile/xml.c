@@ -130,7 +130,10 @@ static xmlEntityPtr on_get_parameter_entity(void *ctx, const xmlChar *name)
 
 static void on_reference(void *ctx, const xmlChar *name)
 {
-    refuse(ctx, NULL, "only &amp; &lt; &gt; &quot; and &apos; may be used");
+    if (load_of(ctx)->problems->errors) /* told with its name already */
+        xmlStopParser(ctx);
+    else
+        refuse(ctx, NULL, "only &amp; &lt; &gt; &quot; and &apos; may be used");
 }
 
 /* The first line of libxml2's message, without its newline. */

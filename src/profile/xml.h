@@ -28,11 +28,12 @@ void xml_validate(xmlDocPtr doc, struct profile_problems *problems);
 struct xml_attr {
     const char *name;
     const char *field;
+    bool mib; /* a bare number counts mebibytes, as in V3M */
 };
 struct xml_element {
     const char *name;
     const char *field;              /* of its text; NULL: it has none */
-    bool mib;                       /* a bare number counts mebibytes, as in V3M */
+    bool mib; /* the same of its text */
     const struct xml_attr *attrs;   /* ends with a NULL name; may be NULL */
     const char *list;               /* a FIELD_LIST ... */
     const struct xml_element *item; /* ... of these child elements */

@@ -25,7 +25,7 @@ FUZZ = $(FUZZERS:test/fuzz/%.fuzz=%)
 EXTRA_DIST += test/fuzz/build test/fuzz/run test/data
 
 fuzz: $(FUZZERS)
-fuzz-run: fuzz
+fuzz-run: $(FUZZ:%=test/fuzz/%.fuzz)
 	for t in $(FUZZ); do \
 	    $(top_srcdir)/test/fuzz/run $(top_srcdir) test/fuzz/$$t.fuzz $(FUZZ_SECONDS) || exit 1; \
 	done

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit.h"
 
+#include <dirent.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/fd.h"
+#include "base/str.h"
+#include "profile/cluster.h"
 #include "profile/document.h"
 #include "profile/fields.h"
 #include "profile/profile.h"
@@ -175,12 +180,142 @@ static void test_xml_round_trip(void **state)
     free(xml);
 }
 
+/* --- test/data/profile: pass-*.xml and fail-*.xml with what is told in fail-*.ok ---- */
+
+static char *in_source(const char *name)
+{
+    const char *top = getenv("LODGE_TOP_SRCDIR");
+    char *path = str_printf("%s/%s", top ? top : ".", name);
+    assert_non_null(path);
+    return path;
+}
+
+static int lookup(void *arg, const char *name, struct profile **out, struct err *err)
+{
+    struct profile_problems problems = {0};
+    AUTO_STR leaf = str_printf("profiles/%s.xml", name);
+    AUTO_STR path = in_source(leaf);
+    int r = profile_parse_file(path, out, &problems, NULL);
+    profile_problems_done(&problems);
+    return r < 0 ? err_set(err, E_NOENT, "no profile '%s'", name) : 0;
+}
+
+/* All that is told; *json is what it is, NULL if it is refused. */
+static char *told(const char *file, json_t **json)
+{
+    AUTO_STR leaf = str_printf("test/data/profile/%s", file);
+    AUTO_STR path = in_source(leaf);
+    AUTO_STR text = NULL;
+    AUTO(profile) p = NULL;
+    AUTO(cluster) c = NULL;
+    size_t len;
+    struct profile_problems problems = {0};
+    assert_int_equal(fd_read_file(path, 4 << 20, &text, &len, NULL), 0);
+    if (profile_is_cluster(text, len))
+        cluster_parse(text, len, lookup, NULL, &c, &problems);
+    else
+        profile_parse(text, len, &p, &problems);
+    assert_int_equal(!p && !c, problems.errors > 0);
+    *json = p ? profile_to_json(p) : c ? cluster_to_json(c) : NULL;
+    char *all = profile_problems_text(&problems, file);
+    profile_problems_done(&problems);
+    assert_non_null(all);
+    return all;
+}
+
+static int each_file(const char *prefix, void (*check)(const char *file))
+{
+    AUTO_STR dir = in_source("test/data/profile");
+    struct dirent **entries = NULL;
+    int n = scandir(dir, &entries, NULL, alphasort), count = 0;
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++) {
+        if (str_starts(entries[i]->d_name, prefix) &&
+            str_ends(entries[i]->d_name, ".xml")) {
+            check(entries[i]->d_name);
+            count++;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return count;
+}
+
+static void check_fail(const char *file)
+{
+    AUTO_T(json_t) json = NULL;
+    AUTO_STR got = told(file, &json);
+    AUTO_STR leaf =
+        str_printf("test/data/profile/%.*s.ok", (int)strlen(file) - 4, file);
+    AUTO_STR path = in_source(leaf);
+    AUTO_STR want = NULL;
+    assert_null(json);
+    if (getenv("LODGE_TEST_UPDATE")) /* then read what changed before it is committed */
+        assert_int_equal(fd_replace_file(path, got, strlen(got), 0644, NULL), 0);
+    assert_int_equal(fd_read_file(path, 1 << 20, &want, NULL, NULL), 0);
+    if (strcmp(got, want))
+        fail_msg("%s: expected\n%sgot\n%s", file, want, got);
+}
+
+static void check_pass(const char *file)
+{
+    AUTO_T(json_t) json = NULL;
+    AUTO_STR got = told(file, &json);
+    if (!json || *got)
+        fail_msg("%s: %s", file, got);
+    if (json_object_get(json, "members"))
+        return;
+    AUTO(profile) p = NULL;
+    assert_int_equal(profile_from_json(json, &p, NULL), 0);
+    AUTO_STR xml = profile_to_xml(p);
+    AUTO_STR v3m = NULL;
+    assert_int_equal(profile_to_v3m(p, &v3m, NULL), strstr(file, "v3m") ? 0 : -1);
+    const char *const texts[] = {xml, v3m};
+    for (int i = 0; i < 2 && texts[i]; i++) {
+        AUTO(profile) again = parse(texts[i]);
+        AUTO_T(json_t) two = profile_to_json(again);
+        if (!json_equal(json, two))
+            fail_msg("%s: is another profile written as\n%s", file, texts[i]);
+    }
+}
+
+static void test_fail_documents(void **state)
+{
+    assert_true(each_file("fail-", check_fail) >= 60);
+}
+
+static void test_pass_documents(void **state)
+{
+    assert_true(each_file("pass-", check_pass) >= 10);
+}
+
+/* Too large is told before anything is parsed. */
+static void test_large(void **state)
+{
+    size_t len = 100 << 20;
+    char *text = malloc(len);
+    struct profile_problems problems = {0};
+    struct profile *p = NULL;
+    assert_non_null(text);
+    memset(text, 'a', len);
+    assert_int_equal(profile_parse(text, len, &p, &problems), -1);
+    assert_string_equal(problems.at[0].text, "larger than 1024 KiB");
+    profile_problems_done(&problems);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_json_round_trip),
-        cmocka_unit_test(test_json_strict), cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_v3m),         cmocka_unit_test(test_xml_round_trip),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_json_round_trip),
+        cmocka_unit_test(test_json_strict),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_v3m),
+        cmocka_unit_test(test_xml_round_trip),
+        cmocka_unit_test(test_fail_documents),
+        cmocka_unit_test(test_pass_documents),
+        cmocka_unit_test(test_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

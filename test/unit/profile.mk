@@ -10,7 +10,19 @@ test_fuzz_profile_json_tap_SOURCES = test/fuzz/profile_json.c $(FUZZ_RUNNER)
 test_fuzz_profile_json_tap_LDADD = src/profile/libprofile.la src/base/libbase.la \
     $(JANSSON_LIBS)
 FUZZERS += test/fuzz/profile_json.fuzz
-test/fuzz/profile_json.fuzz: FORCE
-	$(FUZZ_BUILD) $@ $(top_srcdir) 'test/fuzz/profile_json.c \
+test/fuzz/profile_json.fuzz: src/profile/schemas.c FORCE
+	$(FUZZ_BUILD) $@ $(top_srcdir) 'test/fuzz/profile_json.c src/profile/schemas.c \
 	    $(src_profile_libprofile_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
-	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS)'
+	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XML2_LIBS)'
+
+check_PROGRAMS += test/fuzz/profile.tap
+test_fuzz_profile_tap_SOURCES = test/fuzz/profile.c $(FUZZ_RUNNER)
+test_fuzz_profile_tap_LDADD = src/profile/libprofile.la src/base/libbase.la $(JANSSON_LIBS)
+FUZZERS += test/fuzz/profile.fuzz
+test/fuzz/profile.fuzz: src/profile/schemas.c FORCE
+	$(FUZZ_BUILD) $@ $(top_srcdir) 'test/fuzz/profile.c src/profile/schemas.c \
+	    $(src_profile_libprofile_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
+	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XML2_LIBS)'
+
+dist_check_SCRIPTS += test/t0300-profile.t
+TESTS += test/t0300-profile.t
