@@ -155,8 +155,18 @@ void lodged_run_plan(struct lodged *l, struct rpc_call *call, const struct plan 
                      bool wait)
 {
     struct err err;
+    AUTO_JSON earlier = NULL;
     int64_t op;
-    if (runner_start(l->runner, plan, &op, &err) < 0) {
+    if (plan->request &&
+        store_op_find(l->store, plan->who, plan->request, &earlier, &err) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    if (earlier) { /* the same request again: the same operation */
+        op = json_integer_value(json_object_get(earlier, "id"));
+        const char *state = json_string_value(json_object_get(earlier, "state"));
+        wait = wait && !strcmp(state, "running");
+    } else if (runner_start(l->runner, plan, &op, &err) < 0) {
         rpc_call_fail(call, &err);
         return;
     }
@@ -242,58 +252,11 @@ static void live_op_recover(struct rpc_call *call, json_t *params, void *arg)
         answer_when_done(l, call, id);
 }
 
-/* --- machines -------------------------------------------------------------------------- */
-
-static void live_vm_start(struct rpc_call *call, json_t *params, void *arg)
-{
-    struct err err;
-    struct vm_plan plan = {0};
-    struct vm_caller who = {rpc_call_uid(call), rpc_call_gid(call)};
-    if (vm_plan_start(arg, &who, params, &plan, &err) < 0)
-        rpc_call_fail(call, &err);
-    else
-        lodged_run_plan(arg, call, &plan.plan, plan.wait);
-    vm_plan_done(&plan);
-}
-
-static void live_vm_stop(struct rpc_call *call, json_t *params, void *arg)
-{
-    struct err err;
-    struct vm_plan plan = {0};
-    struct vm_caller who = {rpc_call_uid(call), rpc_call_gid(call)};
-    if (vm_plan_stop(arg, &who, params, &plan, &err) < 0)
-        rpc_call_fail(call, &err);
-    else
-        lodged_run_plan(arg, call, &plan.plan, plan.wait);
-    vm_plan_done(&plan);
-}
-
-/* Which machines are where, by the books. */
-static void live_vm_where(struct rpc_call *call, json_t *params, void *arg)
-{
-    struct lodged *l = arg;
-    struct err err;
-    json_t *rows = NULL;
-    const char *cluster = json_string_value(json_object_get(params, "cluster"));
-    uid_t uid = rpc_call_uid(call);
-    if (store_placements(l->store, uid ? uid : (uid_t)-1, cluster, &rows, &err) < 0)
-        rpc_call_fail(call, &err);
-    else
-        rpc_call_answer(call, rows);
-}
-
-const struct rpc_method lodged_live_methods[] = {
-    {"node.list", live_node_list},
-    {"node.call", live_node_call},
-    {"node.stream", live_node_stream},
-    {"op.wait", live_op_wait},
-    {"op.steps", live_op_steps},
-    {"op.cancel", live_op_cancel},
-    {"op.recover", live_op_recover},
-    {"vm.start", live_vm_start},
-    {"vm.stop", live_vm_stop},
-    {"vm.where", live_vm_where},
-    {NULL, NULL},
+const struct rpc_method lodged_node_methods[] = {
+    {"node.list", live_node_list},     {"node.call", live_node_call},
+    {"node.stream", live_node_stream}, {"op.wait", live_op_wait},
+    {"op.steps", live_op_steps},       {"op.cancel", live_op_cancel},
+    {"op.recover", live_op_recover},   {NULL, NULL},
 };
 
 /* --- following the rows and the links ---------------------------------------------------- */

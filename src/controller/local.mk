@@ -11,7 +11,7 @@ CONTROLLER_LIBS = src/controller/libcontroller.la src/store/libstore.la \
     src/transport/libtransport.la src/profile/libprofile.la $(SQLITE_LIBS) $(XML2_LIBS)
 
 sbin_PROGRAMS += lodged
-lodged_SOURCES = src/controller/main.c src/controller/live.c src/controller/lodged.h \
+lodged_SOURCES = src/controller/main.c src/controller/live.c src/controller/live_vm.c src/controller/lodged.h \
     src/controller/runner.c src/controller/runner.h src/controller/step.c \
     src/controller/vm_plan.c src/controller/vm_plan.h
 lodged_LDADD = $(CONTROLLER_LIBS) src/place/libplace.la src/proto/libproto.la src/base/libbase.la \

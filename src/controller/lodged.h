@@ -23,6 +23,6 @@ void lodged_stop(struct lodged *l);
 /* The hub follows the rows; after each change of nodes. */
 void lodged_sync_nodes(struct lodged *l);
 
-/* Methods that need the nodes: only lodged has them (live.c, cluster_live.c). They come
- * before those of the dispatch tables with the same name. arg is the struct lodged. */
-extern const struct rpc_method lodged_live_methods[];
+/* Methods that need the nodes: only lodged has them (live.c, live_vm.c). They come before
+ * those of the dispatch tables with the same name. arg is the struct lodged. */
+extern const struct rpc_method lodged_node_methods[], lodged_vm_methods[];

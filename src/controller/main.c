@@ -67,16 +67,20 @@ static void handle(struct rpc_call *call, json_t *params, void *arg)
 /* The live methods come first: of two with one name the first is found. */
 static struct rpc_method *methods_of_tables(void)
 {
+    static const struct rpc_method *const live[] = {lodged_node_methods,
+                                                    lodged_vm_methods};
     size_t n = 0;
-    for (const struct rpc_method *m = lodged_live_methods; m->name; m++)
-        n++;
+    for (size_t t = 0; t < ARRAY_SIZE(live); t++)
+        for (const struct rpc_method *m = live[t]; m->name; m++)
+            n++;
     for (size_t t = 0; dispatch_tables[t]; t++)
         for (const struct dispatch_method *m = dispatch_tables[t]; m->name; m++)
             n++;
     struct rpc_method *all = calloc(n + 1, sizeof *all);
     n = 0;
-    for (const struct rpc_method *m = lodged_live_methods; all && m->name; m++)
-        all[n++] = *m;
+    for (size_t t = 0; all && t < ARRAY_SIZE(live); t++)
+        for (const struct rpc_method *m = live[t]; m->name; m++)
+            all[n++] = *m;
     for (size_t t = 0; all && dispatch_tables[t]; t++)
         for (const struct dispatch_method *m = dispatch_tables[t]; m->name; m++)
             all[n++] = (struct rpc_method){m->name, handle};

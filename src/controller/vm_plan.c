@@ -145,7 +145,7 @@ static int resolve(struct lodged *l, const struct vm_caller *who, json_t *params
         return -1;
     json_t *profile = json_object_get(answer, "profile");
     if (!profile)
-        return err_set(err, E_BUG, "profile.resolve gave no profile");
+        return err_set(err, E_BUG, "profile.show gave no profile");
     *out = json_incref(profile);
     return 0;
 }
@@ -199,6 +199,145 @@ int vm_plan_start(struct lodged *l, const struct vm_caller *who, json_t *params,
     nodes_done(&nodes);
     return r;
 }
+
+/* --- clusters ----------------------------------------------------------------------------- */
+
+struct machines {
+    struct spread_vm *vms;
+    json_t **profiles; /* of each, borrowed from the cluster */
+    uint32_t *order;
+    size_t *choice;
+    size_t count;
+};
+
+static void machines_done(struct machines *m)
+{
+    free(m->vms);
+    free(m->profiles);
+    free(m->order);
+    free(m->choice);
+}
+
+static int add_member(json_t *cluster, json_t *member, json_t *keep, struct machines *m,
+                      struct err *err)
+{
+    const char *kind = json_string_value(json_object_get(cluster, "name"));
+    const char *base = json_string_value(json_object_get(member, "name"));
+    json_int_t count = json_integer_value(json_object_get(member, "count"));
+    json_t *resolved = json_object_get(member, "resolved");
+    AUTO(profile) p = NULL;
+    if (!resolved)
+        return err_set(err, E_NOENT, "member '%s': its profile is not there", base);
+    if (profile_from_json(resolved, &p, err) < 0)
+        return err_at(err, "member '%s'", base);
+    for (json_int_t i = 0; i < count; i++) {
+        json_t *name = json_sprintf("%s-%s%" JSON_INTEGER_FORMAT, kind, base, i);
+        if (!name || json_array_append_new(keep, name) < 0)
+            return err_oom(err);
+        if (!str_is_name(json_string_value(name)))
+            return err_set(err, E_INPUT, "'%s' cannot name a machine",
+                           json_string_value(name));
+        m->vms[m->count] = wants(json_string_value(name), p);
+        m->profiles[m->count] = resolved;
+        m->order[m->count++] =
+            (uint32_t)json_integer_value(json_object_get(member, "order"));
+    }
+    return 0;
+}
+
+static int load_machines(json_t *cluster, json_t *keep, struct machines *m,
+                         struct err *err)
+{
+    json_t *members = json_object_get(cluster, "members"), *member;
+    size_t i, total = 0;
+    json_array_foreach (members, i, member)
+        total += (size_t)json_integer_value(json_object_get(member, "count"));
+    m->vms = calloc(total + 1, sizeof *m->vms);
+    m->profiles = calloc(total + 1, sizeof *m->profiles);
+    m->order = calloc(total + 1, sizeof *m->order);
+    m->choice = calloc(total + 1, sizeof *m->choice);
+    if (!m->vms || !m->profiles || !m->order || !m->choice)
+        return err_oom(err);
+    json_array_foreach (members, i, member)
+        if (add_member(cluster, member, keep, m, err) < 0)
+            return -1;
+    return m->count ? 0 : err_set(err, E_INPUT, "the cluster has no machines");
+}
+
+/* Networks of a cluster do not reach from node to node: then it is one node or none. */
+static int place_cluster(json_t *cluster, const struct machines *m,
+                         const struct nodes *n, struct err *err)
+{
+    const char *how = json_string_value(json_object_get(cluster, "placement"));
+    uint32_t per_node =
+        (uint32_t)json_integer_value(json_object_get(cluster, "per_node"));
+    enum spread_policy policy = how && !strcmp(how, "pack") ? SPREAD_PACK : SPREAD_EVEN;
+    if (!json_array_size(json_object_get(cluster, "networks")))
+        return spread(m->vms, m->count, n->at, n->count, policy, per_node, m->choice,
+                      err);
+    struct err why = {0};
+    for (size_t i = 0; i < n->count; i++)
+        if (spread(m->vms, m->count, &n->at[i], 1, policy, per_node, m->choice, &why) ==
+            0) {
+            for (size_t k = 0; k < m->count; k++)
+                m->choice[k] = i;
+            return 0;
+        }
+    return err_set(
+        err, E_BUSY,
+        "the cluster has networks of its own, which do not reach from node to "
+        "node, and it fits whole on none: %s",
+        why.text);
+}
+
+static int cluster_steps(const struct machines *m, const struct nodes *n,
+                         const struct vm_caller *who, struct vm_plan *out,
+                         struct err *err)
+{
+    if (!(out->plan.steps = calloc(m->count, sizeof *out->plan.steps)))
+        return err_oom(err);
+    for (size_t i = 0; i < m->count; i++)
+        if (put_start(&out->plan.steps[out->plan.count++], (int)m->order[i],
+                      n->at[m->choice[i]].name, m->vms[i].name, m->profiles[i], who,
+                      err) < 0)
+            return -1;
+    return 0;
+}
+
+int vm_plan_cluster(struct lodged *l, const struct vm_caller *who, json_t *params,
+                    struct vm_plan *out, struct err *err)
+{
+    const char *only = json_string_value(json_object_get(params, "node"));
+    const char *name = json_string_value(json_object_get(params, "cluster"));
+    struct nodes nodes = {0};
+    struct machines m = {0};
+    AUTO_JSON ask = json_pack("{s:s*}", "name", name);
+    json_t *answer = NULL;
+    if (common(params, out, err) < 0 ||
+        dispatch_call(l->dispatch, who->uid, false, "cluster.show", ask, &answer, err) <
+            0)
+        return -1;
+    json_array_append_new(out->keep, answer);
+    json_array_append(out->keep, params);
+    json_t *cluster = json_object_get(answer, "cluster");
+    int r = nodes_load(l, only, &nodes, err);
+    if (r == 0)
+        json_array_append(out->keep, nodes.rows);
+    if (r == 0)
+        r = load_machines(cluster, out->keep, &m, err);
+    if (r == 0)
+        r = place_cluster(cluster, &m, &nodes, err);
+    if (r == 0)
+        r = cluster_steps(&m, &nodes, who, out, err);
+    out->plan.method = "cluster.start";
+    out->plan.target = out->plan.cluster = name;
+    out->plan.who = out->plan.owner = who->uid;
+    machines_done(&m);
+    nodes_done(&nodes);
+    return r;
+}
+
+/* --- stop --------------------------------------------------------------------------------- */
 
 int vm_plan_stop(struct lodged *l, const struct vm_caller *who, json_t *params,
                  struct vm_plan *out, struct err *err)

@@ -18,6 +18,10 @@ void vm_plan_done(struct vm_plan *p);
 /* {"profile": NAME | "resolved": {...}, "name"?, "node"?, "wait"?, "request"?} */
 int vm_plan_start(struct lodged *l, const struct vm_caller *who, json_t *params,
                   struct vm_plan *out, struct err *err);
+/* {"cluster", "node"?, "wait"?, "request"?}: all its machines, or none. Its machines are
+ * named CLUSTER-MEMBERn. One with networks of its own must fit on one node. */
+int vm_plan_cluster(struct lodged *l, const struct vm_caller *who, json_t *params,
+                    struct vm_plan *out, struct err *err);
 /* {"name" | "cluster", "wait"?, "request"?} */
 int vm_plan_stop(struct lodged *l, const struct vm_caller *who, json_t *params,
                  struct vm_plan *out, struct err *err);

@@ -15,14 +15,13 @@ struct room {
 
 /* NULL: it fits; else why not. */
 static const char *refusal(const struct spread_vm *vm, const struct spread_node *node,
-                           const struct room *room, enum spread_policy policy,
-                           uint32_t per_node)
+                           const struct room *room, uint32_t per_node)
 {
     if (node->out)
         return node->out;
     if (!(node->types & vm->types))
         return "cannot run its type";
-    if (policy == SPREAD_PER_NODE && room->vms >= per_node)
+    if (per_node && room->vms >= per_node)
         return "has its share of machines";
     if (room->cpus < vm->cpus)
         return "too few free CPUs";
@@ -33,26 +32,20 @@ static const char *refusal(const struct spread_vm *vm, const struct spread_node 
 static bool better(const struct room *a, const struct room *b,
                    enum spread_policy policy)
 {
-    switch (policy) {
-    case SPREAD_EVEN:
+    if (policy == SPREAD_EVEN)
         return a->vms != b->vms ? a->vms < b->vms : a->memory_bytes > b->memory_bytes;
-    case SPREAD_PACK:
-        return a->vms != b->vms ? a->vms > b->vms : a->memory_bytes < b->memory_bytes;
-    case SPREAD_PER_NODE:
-        break; /* the first that fits */
-    }
-    return false;
+    return a->vms != b->vms ? a->vms > b->vms : a->memory_bytes < b->memory_bytes;
 }
 
 static int fits_nowhere(const struct spread_vm *vm, const struct spread_node *nodes,
-                        const struct room *rooms, size_t nnodes,
-                        enum spread_policy policy, uint32_t per_node, struct err *err)
+                        const struct room *rooms, size_t nnodes, uint32_t per_node,
+                        struct err *err)
 {
     enum { TOLD_MAX = 4 };
     AUTO_BUF b = {0};
     for (size_t i = 0; i < nnodes && i < TOLD_MAX; i++)
         str_buf_printf(&b, "%s%s: %s", i ? "; " : "", nodes[i].name,
-                       refusal(vm, &nodes[i], &rooms[i], policy, per_node));
+                       refusal(vm, &nodes[i], &rooms[i], per_node));
     if (nnodes > TOLD_MAX)
         str_buf_printf(&b, "; and %zu more nodes", nnodes - TOLD_MAX);
     char size[16];
@@ -85,11 +78,11 @@ static int place_all(const struct turn *turns, size_t nvms,
         const struct spread_vm *vm = turns[i].vm;
         size_t best = nnodes;
         for (size_t n = 0; n < nnodes; n++)
-            if (!refusal(vm, &nodes[n], &rooms[n], policy, per_node) &&
+            if (!refusal(vm, &nodes[n], &rooms[n], per_node) &&
                 (best == nnodes || better(&rooms[n], &rooms[best], policy)))
                 best = n;
         if (best == nnodes)
-            return fits_nowhere(vm, nodes, rooms, nnodes, policy, per_node, err);
+            return fits_nowhere(vm, nodes, rooms, nnodes, per_node, err);
         rooms[best].cpus -= vm->cpus;
         rooms[best].memory_bytes -= vm->memory_bytes;
         rooms[best].vms++;
@@ -112,8 +105,7 @@ int spread(const struct spread_vm *vms, size_t nvms, const struct spread_node *n
         rooms[n] =
             (struct room){.cpus = nodes[n].cpus, .memory_bytes = nodes[n].memory_bytes};
     if (r == 0) {
-        if (policy != SPREAD_PER_NODE) /* there the order given is what was asked for */
-            qsort(turns, nvms, sizeof *turns, larger_first);
+        qsort(turns, nvms, sizeof *turns, larger_first);
         r = place_all(turns, nvms, nodes, rooms, nnodes, policy, per_node, chosen, err);
     }
     for (size_t i = 0; r == 0 && i < nvms; i++)

@@ -28,7 +28,7 @@ struct spread_vm {
     uint32_t types; /* any of these will do */
 };
 
-/* choice[i] is the index of vms[i]'s node. All or nothing: E_BUSY with the machine that
+/* choice[i] is the index of vms[i]'s node; a node gets at most per_node of them (0: as fits). All or nothing: E_BUSY with the machine that
  * fits nowhere, and why each node refused it. Machines keep their order; the same input
  * always gives the same choice. */
 int spread(const struct spread_vm *vms, size_t nvms, const struct spread_node *nodes,
