@@ -17,8 +17,13 @@ lodge_SOURCES = \
     src/cli/op.c \
     src/cli/out.c \
     src/cli/profile.c \
-    src/cli/store.c
+    src/cli/run.c \
+    src/cli/store.c \
+    src/cli/vm.c src/cli/vm.h \
+    src/cli/vm_console.c \
+    src/cli/vm_exec.c \
+    src/cli/vm_top.c
 lodge_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS)
-lodge_LDADD = src/image/libimage.la $(CONTROLLER_LIBS) src/node/libnode.la \
+lodge_LDADD = src/client/libclient.la src/image/libimage.la $(CONTROLLER_LIBS) src/node/libnode.la \
     src/place/libplace.la src/proto/libproto.la src/base/libbase.la \
     $(SMARTCOLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)

@@ -10,3 +10,5 @@ extern const struct cli_noun cli_noun_node;
 extern const struct cli_noun cli_noun_op;
 extern const struct cli_noun cli_noun_store;
 extern const struct cli_noun cli_noun_explain;
+extern const struct cli_noun cli_noun_run;
+extern const struct cli_noun cli_noun_vm;

@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lodge vm: machines of this node (or of --node), asked of its agent. */
+#include "cli/vm.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "cli/nouns.h"
+#include "client/agent.h"
+#include "image/store.h"
+#include "profile/document.h"
+
+static const struct cli_column columns[] = {
+    {"name", CLI_TEXT, .help = "its name"},
+    {"state", CLI_STATE, .help = "defined, staging, booting, running, paused, ..."},
+    {"type", CLI_TEXT, .help = "virtualization"},
+    {"image", CLI_TEXT, .help = "what it boots"},
+    {"vcpus", CLI_NUM, .help = "virtual CPUs"},
+    {"memory_bytes", CLI_BYTES, .help = "memory"},
+    {"job", CLI_TEXT, .help = "batch job"},
+    {"uid", CLI_NUM, .help = "owner"},
+    {"error", CLI_TEXT, .help = "why it failed"},
+    {"id", CLI_TEXT, true, "names what belongs to it on the node"},
+    {"pid", CLI_NUM, true, "process of the hypervisor"},
+    {"created", CLI_TIME, true, "when it was defined"},
+    {"ready_ms", CLI_MS, true, "from definition to ready"},
+    {"address", CLI_TEXT, true, "its network addresses"},
+    {"reason", CLI_TEXT, true, "why type auto chose this type"},
+    {"stages", CLI_TEXT, true, "the time line of its start"},
+    {0},
+};
+
+/* --- the agent --------------------------------------------------------------------- */
+
+int vm_agent(const char *node, struct rpc_client **out, struct err *err)
+{
+    return client_agent_open_node(node, out, err);
+}
+
+/* client_exec connects again by itself, through a function without an argument. */
+static const char *again_node;
+
+void vm_agent_node(const char *node)
+{
+    again_node = node;
+}
+
+int vm_agent_again(struct rpc_client **out, struct err *err)
+{
+    return again_node ? client_agent_open_node(again_node, out, err)
+                      : client_agent_find(out, err);
+}
+
+/* --- making ------------------------------------------------------------------------- */
+
+enum { KEY_NODE = 0x2000, KEY_NAME, KEY_MEMORY, KEY_VCPUS, KEY_APPEND };
+
+const struct argp_option vm_make_options[] = {
+    {"node", KEY_NODE, "NODE", 0, "on this node of the cluster"},
+    {"name", KEY_NAME, "NAME", 0, "the machine's name; the profile's if not given"},
+    {"type", 't', "TYPE", 0,
+     "instead of the profile's: auto, hpc, kvm, qemu, lxc, ..."},
+    {"memory", KEY_MEMORY, "SIZE", 0, "instead of the profile's"},
+    {"vcpus", KEY_VCPUS, "COUNT", 0, "instead of the profile's"},
+    {"append", KEY_APPEND, "WORDS", 0, "more words for the kernel's command line"},
+    {0},
+};
+
+error_t vm_make_parse(struct vm_make *m, int key, char *arg, struct argp_state *state)
+{
+    switch (key) {
+    case KEY_NODE:
+        m->node = arg;
+        return 0;
+    case KEY_NAME:
+        m->name = arg;
+        return 0;
+    case 't':
+        m->type = arg;
+        return 0;
+    case KEY_MEMORY:
+        m->memory = arg;
+        return 0;
+    case KEY_VCPUS:
+        m->vcpus = arg;
+        return 0;
+    case KEY_APPEND:
+        m->append = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int put_over(const struct vm_make *m, struct profile *p, struct err *err)
+{
+    uint64_t n;
+    if (m->type) {
+        int type = profile_word(profile_type_names, m->type);
+        if (type < 0) {
+            const char *near = str_nearest(m->type, profile_type_names);
+            return err_set(err, E_USAGE,
+                           near ? "unknown type '%s'; did you mean '%s'?"
+                                : "unknown type '%s'; see 'lodge node check'",
+                           m->type, near);
+        }
+        p->type = type;
+    }
+    if (m->memory) {
+        if (!str_to_bytes(m->memory, 1 << 20, &n) || n < 16 << 20)
+            return err_set(err, E_USAGE, "--memory: '%s' is not a size like 512M",
+                           m->memory);
+        p->memory_bytes = n;
+    }
+    if (m->vcpus) {
+        if (!str_to_u64(m->vcpus, &n) || n < 1 || n > 4096)
+            return err_set(err, E_USAGE, "--vcpus: '%s' is not a number of CPUs",
+                           m->vcpus);
+        p->vcpus = n;
+    }
+    if (m->append) {
+        char *all =
+            p->append ? str_printf("%s %s", p->append, m->append) : strdup(m->append);
+        if (!all)
+            return err_oom(err);
+        free(p->append);
+        p->append = all;
+    }
+    return 0;
+}
+
+static int from_image(const char *what, struct profile **out, struct err *err)
+{
+    struct err none;
+    AUTO(image) image = NULL;
+    if (image_find(what, &image, &none) < 0)
+        return -1; /* err keeps what the store of profiles said */
+    AUTO(profile) p = profile_new();
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(what, "@"), what);
+    if (!p)
+        return err_oom(err);
+    free(p->name);
+    p->name = strdup(str_is_name(name) ? name : "vm");
+    p->image = strdup(what);
+    if (!p->name || !p->image)
+        return err_oom(err);
+    *out = move(p);
+    return 0;
+}
+
+int vm_make_profile(struct cli *cli, const struct vm_make *m, const char *what,
+                    struct profile **out, struct err *err)
+{
+    AUTO(profile) p = NULL;
+    if (strchr(what, '/') || str_ends(what, ".xml")) {
+        struct profile_problems problems = {0};
+        int r = profile_parse_file(what, &p, &problems, err);
+        if (r < 0 && problems.errors)
+            profile_problems_err(&problems, what, err);
+        profile_problems_done(&problems);
+        if (r < 0)
+            return -1;
+    } else {
+        AUTO_JSON answer = NULL;
+        struct err why = {0};
+        int r = cli_call(cli, "profile.show", json_pack("{s:s}", "name", what), &answer,
+                         &why);
+        if (r == 0)
+            r = profile_from_json(json_object_get(answer, "profile"), &p, &why);
+        if (r < 0 && (why.code != E_NOENT || from_image(what, &p, &why) < 0)) {
+            if (err)
+                *err = why;
+            return -1;
+        }
+    }
+    if (put_over(m, p, err) < 0)
+        return -1;
+    *out = move(p);
+    return 0;
+}
+
+/* --- showing --------------------------------------------------------------------------- */
+
+static json_int_t stage_at(const json_t *vm, const char *stage)
+{
+    return json_integer_value(json_object_get(json_object_get(vm, "stages"), stage));
+}
+
+static char *stages_text(const json_t *vm)
+{
+    static const char *const order[] = {"staged", "started", "ready", "ended"};
+    AUTO_BUF b = {0};
+    json_int_t from = stage_at(vm, "defined");
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+        json_int_t at = stage_at(vm, order[i]);
+        if (at)
+            str_buf_printf(&b, "%s%s +%lld ms", b.len ? ", " : "", order[i],
+                           (long long)(at - from));
+    }
+    return str_buf_take(&b);
+}
+
+void vm_print_stages(FILE *to, const json_t *vm)
+{
+    AUTO_STR text = stages_text(vm);
+    fprintf(to, "lodge: %s: %s\n", json_string_value(json_object_get(vm, "name")),
+            text ? text : "");
+}
+
+/* Add what is shown but not told as such. */
+static json_t *dress(json_t *vm)
+{
+    json_t *why = json_object_get(vm, "why");
+    AUTO_STR stages = stages_text(vm);
+    json_int_t ready = stage_at(vm, "ready");
+    if (why)
+        json_object_set(vm, "error", json_object_get(why, "text"));
+    json_object_set_new(vm, "created", json_integer(stage_at(vm, "defined")));
+    if (ready)
+        json_object_set_new(vm, "ready_ms",
+                            json_integer(ready - stage_at(vm, "defined")));
+    AUTO_BUF b = {0};
+    size_t i;
+    json_t *one;
+    json_array_foreach (json_object_get(vm, "addresses"), i, one)
+        str_buf_printf(&b, "%s%s", i ? "," : "", json_string_value(one));
+    if (b.len)
+        json_object_set_new(vm, "address", json_string(b.data));
+    json_object_set_new(vm, "stages", json_string(stages ? stages : ""));
+    return vm;
+}
+
+struct common {
+    const char *node, *job, *timeout;
+    bool no_wait;
+};
+
+enum { KEY_C_NODE = 0x2100, KEY_C_JOB, KEY_C_NO_WAIT };
+static const struct argp_option node_options[] = {
+    {"node", KEY_C_NODE, "NODE", 0, "of this node of the cluster"},
+    {0},
+};
+static const struct argp_option list_options[] = {
+    {"node", KEY_C_NODE, "NODE", 0, "of this node of the cluster"},
+    {"job", KEY_C_JOB, "JOB", 0, "only those of this job"},
+    {0},
+};
+static const struct argp_option end_options[] = {
+    {"node", KEY_C_NODE, "NODE", 0, "of this node of the cluster"},
+    {"no-wait", KEY_C_NO_WAIT, 0, 0, "do not wait until it is done"},
+    {0},
+};
+static struct common common_input;
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+    struct common *c = state->input;
+    switch (key) {
+    case KEY_C_NODE:
+        c->node = arg;
+        return 0;
+    case KEY_C_JOB:
+        c->job = arg;
+        return 0;
+    case KEY_C_NO_WAIT:
+        c->no_wait = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Without an agent there are no machines: nothing is started to say so. */
+static int find_agent(const struct common *c, struct rpc_client **out, struct err *err)
+{
+    return c->node ? client_agent_open_node(c->node, out, err)
+                   : client_agent_find(out, err);
+}
+
+static int run_list(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    const struct common *c = cli->verb->input;
+    AUTO(rpc_client) agent = NULL;
+    AUTO_JSON answer = NULL;
+    struct err why = {0};
+    if (find_agent(c, &agent, &why) < 0) {
+        if (why.code == E_UNAVAIL && !c->node) {
+            AUTO_JSON none = json_array();
+            return cli_table(cli, columns, none, err);
+        }
+        *err = why;
+        return -1;
+    }
+    json_t *params = c->job ? json_pack("{s:s}", "job", c->job) : NULL;
+    if (rpc_client_call(agent, "vm.list", params, NULL, &answer, err) < 0)
+        return -1;
+    size_t i;
+    json_t *vm;
+    json_array_foreach (json_object_get(answer, "vms"), i, vm)
+        dress(vm);
+    return cli_table(cli, columns, json_object_get(answer, "vms"), err);
+}
+
+static int run_show(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    AUTO(rpc_client) agent = NULL;
+    AUTO_JSON vm = NULL;
+    if (find_agent(cli->verb->input, &agent, err) < 0 ||
+        rpc_client_call(agent, "vm.status", json_pack("{s:s}", "vm", args[0]), NULL,
+                        &vm, err) < 0)
+        return -1;
+    return cli_show(cli, columns, dress(vm), err);
+}
+
+/* One method for each machine named; a failure does not keep the others. */
+static int for_each(struct cli *cli, int nargs, char **args, const char *method,
+                    const char *done, struct err *err)
+{
+    const struct common *c = cli->verb->input;
+    AUTO(rpc_client) agent = NULL;
+    if (find_agent(c, &agent, err) < 0)
+        return -1;
+    for (int i = 0; i < nargs; i++) {
+        struct err why = {0};
+        json_t *params =
+            json_pack("{s:s, s:b}", "vm", args[i], "wait", c->no_wait ? 0 : 1);
+        if (cli->dry_run)
+            cli_say(cli, "would: %s '%s'", method, args[i]), json_decref(params);
+        else if (rpc_client_call(agent, method, params, NULL, NULL, &why) < 0)
+            cli_error(cli, &why);
+        else
+            cli_say(cli, "vm '%s' %s", args[i], c->no_wait ? "asked" : done);
+    }
+    return 0;
+}
+
+static int run_stop(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    return for_each(cli, nargs, args, "vm.stop", "stopped", err);
+}
+
+static int run_kill(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    return for_each(cli, nargs, args, "vm.kill", "killed", err);
+}
+
+static int run_destroy(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    if (!cli_confirm(cli, "destroy %d machine(s)?", nargs))
+        return err_set(err, E_CANCELLED, "nothing was destroyed");
+    return for_each(cli, nargs, args, "vm.destroy", "destroyed", err);
+}
+
+static int run_pause(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    return for_each(cli, nargs, args, "vm.pause", "paused", err);
+}
+
+static int run_resume(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    return for_each(cli, nargs, args, "vm.resume", "resumed", err);
+}
+
+/* --- start ------------------------------------------------------------------------------- */
+
+static struct start_input {
+    struct vm_make make;
+    bool no_wait;
+} start_input;
+
+static error_t start_parse(int key, char *arg, struct argp_state *state)
+{
+    struct start_input *s = state->input;
+    if (key != KEY_C_NO_WAIT)
+        return vm_make_parse(&s->make, key, arg, state);
+    s->no_wait = true;
+    return 0;
+}
+
+static const struct argp_option start_options[] = {
+    {"node", KEY_NODE, "NODE", 0, "on this node of the cluster"},
+    {"name", KEY_NAME, "NAME", 0, "the machine's name; the profile's if not given"},
+    {"type", 't', "TYPE", 0,
+     "instead of the profile's: auto, hpc, kvm, qemu, lxc, ..."},
+    {"memory", KEY_MEMORY, "SIZE", 0, "instead of the profile's"},
+    {"vcpus", KEY_VCPUS, "COUNT", 0, "instead of the profile's"},
+    {"append", KEY_APPEND, "WORDS", 0, "more words for the kernel's command line"},
+    {"no-wait", KEY_C_NO_WAIT, 0, 0, "do not wait until it is ready"},
+    {0},
+};
+
+/* One that has ended is booted again; else the argument is a profile. */
+static int run_start(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    const struct start_input *s = cli->verb->input;
+    AUTO(rpc_client) agent = NULL;
+    AUTO(profile) p = NULL;
+    AUTO_JSON vm = NULL;
+    struct err why = {0};
+    if (vm_agent(s->make.node, &agent, err) < 0)
+        return -1;
+    json_t *params = json_pack("{s:s, s:b}", "vm", args[0], "wait", !s->no_wait);
+    if (!s->make.name && !cli->dry_run) {
+        if (rpc_client_call(agent, "vm.boot", params, NULL, &vm, &why) == 0) {
+            cli_say(cli, "vm '%s' started", args[0]);
+            return 0;
+        }
+        if (why.code != E_NOENT) {
+            *err = why;
+            return -1;
+        }
+    } else {
+        json_decref(params);
+    }
+    if (vm_make_profile(cli, &s->make, args[0], &p, err) < 0)
+        return -1;
+    AUTO_JSON deploy = json_pack("{s:o, s:s*, s:b, s:b}", "profile", profile_to_json(p),
+                                 "name", s->make.name, "boot", 1, "wait", !s->no_wait);
+    if (cli->dry_run) {
+        cli_say(cli, "would start a machine of profile '%s', type %s", p->name,
+                profile_type_names[p->type]);
+        return 0;
+    }
+    if (rpc_client_call(agent, "vm.deploy", json_incref(deploy), NULL, &vm, err) < 0)
+        return -1;
+    cli_say(cli, "vm '%s' %s (%s)", json_string_value(json_object_get(vm, "name")),
+            s->no_wait ? "is starting" : "started",
+            json_string_value(json_object_get(vm, "type")));
+    return 0;
+}
+
+/* --- wait, stats ------------------------------------------------------------------------- */
+
+static struct wait_input {
+    const char *node, *timeout;
+    bool ended;
+} wait_input;
+
+enum { KEY_W_NODE = 0x2200, KEY_W_ENDED, KEY_W_TIMEOUT };
+static const struct argp_option wait_options[] = {
+    {"node", KEY_W_NODE, "NODE", 0, "of this node of the cluster"},
+    {"ended", KEY_W_ENDED, 0, 0, "until it has ended; else until it is ready"},
+    {"timeout", KEY_W_TIMEOUT, "TIME", 0, "at most so long"},
+    {0},
+};
+
+static error_t wait_parse(int key, char *arg, struct argp_state *state)
+{
+    struct wait_input *w = state->input;
+    if (key == KEY_W_NODE)
+        w->node = arg;
+    else if (key == KEY_W_ENDED)
+        w->ended = true;
+    else if (key == KEY_W_TIMEOUT)
+        w->timeout = arg;
+    else
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}
+
+static int run_wait(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    const struct wait_input *w = cli->verb->input;
+    const struct common c = {.node = w->node};
+    struct rpc_client_opts opts = {0};
+    AUTO(rpc_client) agent = NULL;
+    uint64_t ms = 0;
+    if (w->timeout && (!str_to_ms(w->timeout, &ms) || !ms || ms > 86400000ull * 20))
+        return err_set(err, E_USAGE, "--timeout: '%s' is not a time like 90s",
+                       w->timeout);
+    if (find_agent(&c, &agent, err) < 0)
+        return -1;
+    opts.timeout_ms = ms;
+    for (int i = 0; i < nargs; i++)
+        if (rpc_client_call(agent, "vm.wait",
+                            json_pack("{s:s, s:s}", "vm", args[i], "until",
+                                      w->ended ? "ended" : "ready"),
+                            &opts, NULL, err) < 0)
+            return -1;
+    return 0;
+}
+
+static const struct cli_column stats_columns[] = {
+    {"name", CLI_TEXT, .help = "its name"},
+    {"cpu_ms", CLI_MS, .help = "CPU time used"},
+    {"memory_bytes", CLI_BYTES, .help = "memory"},
+    {"vcpus", CLI_NUM, .help = "virtual CPUs"},
+    {0},
+};
+
+static int run_stats(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    AUTO(rpc_client) agent = NULL;
+    AUTO_JSON rows = json_array();
+    if (find_agent(cli->verb->input, &agent, err) < 0)
+        return -1;
+    for (int i = 0; i < nargs; i++) {
+        json_t *one = NULL;
+        struct err why = {0};
+        if (rpc_client_call(agent, "vm.stats", json_pack("{s:s}", "vm", args[i]), NULL,
+                            &one, &why) < 0) {
+            cli_error(cli, &why);
+            continue;
+        }
+        json_object_set_new(one, "name", json_string(args[i]));
+        json_array_append_new(rows, one);
+    }
+    return cli_table(cli, stats_columns, rows, err);
+}
+
+static struct vm_exec_input exec_input = {.pty = -1};
+static struct vm_console_input console_input;
+
+static const struct cli_verb verbs[] = {
+    {"list", NULL, "list machines", 0, 0, list_options, parse_common, &common_input,
+     run_list},
+    {"show", "VM", "show one machine", 1, 1, node_options, parse_common, &common_input,
+     run_show},
+    {"start", "PROFILE", "start a machine of a profile, or one that has ended", 1, 1,
+     start_options, start_parse, &start_input, run_start},
+    {"stop", "VM...", "shut machines down in order", 1, CLI_ANY, end_options,
+     parse_common, &common_input, run_stop},
+    {"kill", "VM...", "switch machines off", 1, CLI_ANY, end_options, parse_common,
+     &common_input, run_kill},
+    {"pause", "VM...", "stop the machines' CPUs", 1, CLI_ANY, node_options,
+     parse_common, &common_input, run_pause},
+    {"resume", "VM...", "let paused machines go on", 1, CLI_ANY, node_options,
+     parse_common, &common_input, run_resume},
+    {"console", "VM", "watch a machine's console and type on it", 1, 1,
+     vm_console_options, vm_console_parse, &console_input, vm_run_console},
+    {"exec", "VM COMMAND [ARG...]", "run a command in a machine", 2, CLI_COMMAND,
+     vm_exec_options, vm_exec_parse, &exec_input, vm_run_exec},
+    {"cp", "FROM TO", "copy files into (VM:PATH) or out of a machine", 2, 2,
+     node_options, parse_common, &common_input, vm_run_cp},
+    {"wait", "VM...", "wait until machines are ready, or have ended", 1, CLI_ANY,
+     wait_options, wait_parse, &wait_input, run_wait},
+    {"stats", "VM...", "show what machines have used", 1, CLI_ANY, node_options,
+     parse_common, &common_input, run_stats},
+    {"top", "", "show machines and what they use, again and again", 0, 0, node_options,
+     parse_common, &common_input, vm_run_top},
+    {"destroy", "VM...", "end machines and forget them with all they have", 1, CLI_ANY,
+     end_options, parse_common, &common_input, run_destroy},
+    {0},
+};
+
+const struct cli_noun cli_noun_vm = {"vm", "virtual machines", verbs};

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the files of noun vm and of run. */
+#pragma once
+#include "cli/cli.h"
+#include "profile/profile.h"
+#include "proto/client.h"
+
+/* How a machine is made: options of `vm start` and of `run`. */
+struct vm_make {
+    const char *node, *name, *type, *memory, *vcpus, *append;
+};
+extern const struct argp_option vm_make_options[];
+error_t vm_make_parse(struct vm_make *m, int key, char *arg, struct argp_state *state);
+/* The profile that `what` names: a file, a profile of the store, else an image; with the
+ * options put over it. */
+int vm_make_profile(struct cli *cli, const struct vm_make *m, const char *what,
+                    struct profile **out, struct err *err);
+/* To the agent of this machine or of a node. */
+int vm_agent(const char *node, struct rpc_client **out, struct err *err);
+/* For client_exec's connect: the agent of the node said last. */
+void vm_agent_node(const char *node);
+int vm_agent_again(struct rpc_client **out, struct err *err);
+
+/* vm_exec.c, vm_console.c, vm_top.c */
+int vm_run_exec(struct cli *cli, int nargs, char **args, struct err *err);
+int vm_run_cp(struct cli *cli, int nargs, char **args, struct err *err);
+int vm_run_console(struct cli *cli, int nargs, char **args, struct err *err);
+int vm_run_top(struct cli *cli, int nargs, char **args, struct err *err);
+extern const struct argp_option vm_exec_options[];
+error_t vm_exec_parse(int key, char *arg, struct argp_state *state);
+extern const struct argp_option vm_console_options[];
+error_t vm_console_parse(int key, char *arg, struct argp_state *state);
+struct vm_exec_input {
+    const char *node, *cwd, *user;
+    char *env[256];
+    size_t nenv;
+    int pty; /* 1, 0, -1: if we have a terminal */
+};
+struct vm_console_input {
+    const char *node;
+    bool read_only;
+};
+struct command;
+/* What the options and the words after them say. *out is the caller's. */
+int vm_command(const struct vm_exec_input *x, char **argv, struct command **out,
+               struct err *err);
+/* Run it with our standard input and outputs; *status is waitpid's. */
+int vm_exec(const char *vm, const struct command *command, int *status,
+            struct err *err);
+/* A stages line: "defined 0 ms, staged 3 ms, ..." */
+void vm_print_stages(FILE *to, const json_t *vm);
