@@ -20,3 +20,10 @@ test/fuzz/chan.fuzz test/fuzz/tar.fuzz: FORCE
 	$(FUZZ_BUILD) $@ $(top_srcdir) '$(@:.fuzz=.c) \
 	    $(src_proto_libproto_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
 	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS)'
+
+# Stands in lodge-guest's place; see test/t0060-hostile.t.
+noinst_PROGRAMS += test/hostile-guest
+dist_check_SCRIPTS += test/t0060-exec.t
+TESTS += test/t0060-exec.t
+test_hostile_guest_SOURCES = test/hostile-guest.c
+test_hostile_guest_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)
