@@ -164,8 +164,8 @@ int identity_exec(const struct vm *vm, uid_t caller, const char *op, json_t *par
                   json_t **out, struct err *err)
 {
     static const char *const passed[] = {
-        "argv",    "env", "cwd",   "uid",       "gid", "groups", "umask",
-        "rlimits", "pty", "token", "linger_ms", "die", "path",   NULL};
+        "argv", "env",   "cwd",       "uid", "gid",  "groups", "umask", "rlimits",
+        "pty",  "token", "linger_ms", "die", "path", "script", NULL};
     AUTO_JSON request = json_pack("{s:s}", "op", op);
     if (!request)
         return err_oom(err);
