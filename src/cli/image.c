@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lodge image: build, look at and keep images. */
+#include "cli/image.h"
 #include "cli/nouns.h"
 
 #include <string.h>
@@ -425,6 +426,18 @@ static const struct cli_verb verbs[] = {
      verify_argp, verify_parse, NULL, run_verify},
     {"boot", "IMAGE", "try it: boot it until it says that it is up", 1, 1, boot_argp,
      boot_parse, &boot_input, run_boot},
+    {"import", "NAME SOURCE",
+     "make an image of oci:DIR[:TAG], docker-archive:, tar:, dir:, qcow2: or raw:", 2,
+     2, cli_image_import_argp, cli_image_import_parse, NULL, cli_image_import},
+    {"export", "IMAGE TARGET",
+     "write its root to tar:, dir:, oci:, erofs:, squashfs:, ext4:, raw: or qcow2:", 2,
+     2, .run = cli_image_export},
+    {"exec", "IMAGE COMMAND...", "run a command in a copy of its root", 2, CLI_COMMAND,
+     .run = cli_image_exec},
+    {"shell", "IMAGE", "a shell in a copy of its root", 1, 1, .run = cli_image_shell},
+    {"copy", "IMAGE DIR", "copy it into another store", 2, 2, .run = cli_image_copy},
+    {"sign", "IMAGE", "sign its digest with an SSH key, or check that", 1, 1,
+     cli_image_sign_argp, cli_image_sign_parse, NULL, cli_image_sign},
     {"tag", "IMAGE TAG", "name a version", 2, 2, .run = run_tag},
     {"rollback", "IMAGE", "make the version before this one the latest", 1, 1,
      .run = run_rollback},

@@ -8,7 +8,8 @@ lodge_SOURCES = \
     src/cli/document.c src/cli/document.h \
     src/cli/document_change.c \
     src/cli/explain.c src/cli/explain.h \
-    src/cli/image.c \
+    src/cli/image.c src/cli/image.h \
+    src/cli/image_port.c \
     src/cli/main.c \
     src/cli/names.c \
     src/cli/node.c \

@@ -14,8 +14,10 @@ src_image_libimage_la_SOURCES = \
     src/image/list.c src/image/list.h \
     src/image/manifest.c src/image/manifest.h \
     src/image/modules.c src/image/modules.h \
+    src/image/oci.c src/image/oci.h \
     src/image/output.c \
     src/image/pkg.c src/image/pkg.h \
+    src/image/port.c src/image/port.h \
     src/image/prune.c \
     src/image/put.c src/image/put.h \
     src/image/root.c \

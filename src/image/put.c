@@ -25,14 +25,9 @@
 OWN_CLEANUP(json_t, json_decref)
 OWN_CLEANUP(DIR, closedir)
 
-int put_open(char **store, struct err *err)
+int put_make(const char *dir, struct err *err)
 {
     static const char *const below[] = {"blobs/sha256", "manifests", "tags", "work"};
-    AUTO_STR dir = dirs_path(DIRS_STATE, "images");
-    if (!dir)
-        return err_oom(err);
-    if (dirs_make(DIRS_STATE, err) < 0)
-        return err_at(err, "store of images");
     for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
         AUTO_STR d = str_printf("%s/%s", dir, below[i]);
         if (!d)
@@ -40,6 +35,16 @@ int put_open(char **store, struct err *err)
         if (fd_mkdirs(d, 0755, err) < 0)
             return err_at(err, "store of images");
     }
+    return 0;
+}
+
+int put_open(char **store, struct err *err)
+{
+    AUTO_STR dir = dirs_path(DIRS_STATE, "images");
+    if (!dir)
+        return err_oom(err);
+    if (dirs_make(DIRS_STATE, err) < 0 || put_make(dir, err) < 0)
+        return err_at(err, "state directory");
     *store = move(dir);
     return 0;
 }

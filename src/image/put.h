@@ -10,6 +10,8 @@
 
 /* The writable store, made if missing; the caller's. */
 int put_open(char **store, struct err *err);
+/* The directories of a store at dir. */
+int put_make(const char *dir, struct err *err);
 /* Hold the store: shared to add, exclusive to remove. A descriptor or -1. */
 int put_lock(const char *store, bool exclusive, struct err *err);
 /* A work directory of our own, locked while *lock is open. */
