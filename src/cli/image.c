@@ -197,14 +197,7 @@ static const struct cli_column verify_columns[] = {
     {0}};
 
 static bool verify_rebuild;
-enum {
-    KEY_REBUILD = 0x2100,
-    KEY_DAYS,
-    KEY_TIMEOUT,
-    KEY_CONSOLE,
-    KEY_MEMORY,
-    KEY_NO_KVM
-};
+enum { KEY_REBUILD = 0x2100, KEY_DAYS, KEY_TIMEOUT, KEY_CONSOLE, KEY_MEMORY, KEY_KVM };
 
 static const struct argp_option verify_argp[] = {
     {"rebuild", KEY_REBUILD, 0, 0,
@@ -362,14 +355,13 @@ static int run_rollback(struct cli *cli, int nargs, char **args, struct err *err
 
 /* ---- boot ------------------------------------------------------------------------ */
 
-static struct boot_options boot_input = {
-    .timeout_ms = 180000, .memory_mib = 768, .accel = true};
+static struct boot_options boot_input = {.timeout_ms = 180000, .memory_mib = 768};
 
 static const struct argp_option boot_argp[] = {
     {"timeout", KEY_TIMEOUT, "TIME", 0, "how long to wait for the marker (180s)"},
     {"memory", KEY_MEMORY, "SIZE", 0, "the machine's memory (768M)"},
     {"console", KEY_CONSOLE, 0, 0, "show the console"},
-    {"no-kvm", KEY_NO_KVM, 0, 0, "emulate, even where /dev/kvm is"},
+    {"kvm", KEY_KVM, 0, 0, "use /dev/kvm; without it the processor is emulated"},
     {0}};
 
 static error_t boot_parse(int key, char *arg, struct argp_state *state)
@@ -391,8 +383,8 @@ static error_t boot_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CONSOLE:
         return o->show = true, 0;
-    case KEY_NO_KVM:
-        return o->accel = false, 0;
+    case KEY_KVM:
+        return o->accel = true, 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
