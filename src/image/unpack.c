@@ -182,7 +182,7 @@ static int unpack_ext4(struct build *b, const char *disk, off_t at, struct err *
 
 static int unpack_disk(struct build *b, const char *from, struct err *err)
 {
-    off_t at;
+    off_t at = 0;
     return find_ext4(from, &at, err) < 0 ? -1 : unpack_ext4(b, from, at, err);
 }
 
