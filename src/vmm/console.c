@@ -64,8 +64,13 @@ static struct con_port *port_of(struct con *c, unsigned queue)
 static void flush_control(struct con *c)
 {
     unsigned i = 0;
-    for (; i < c->npending && virtio_pop(&c->v, CTRL_RX, &c->chain); i++) {
-        const struct con_msg *p = &c->pending[i];
+    while (i < c->npending) {
+        if (!virtio_pop(&c->v, CTRL_RX, &c->chain)) {
+            if (virtio_again(&c->v, CTRL_RX))
+                continue;
+            break;
+        }
+        const struct con_msg *p = &c->pending[i++];
         size_t n = virtq_write(&c->chain, 0, &p->m, sizeof p->m);
         if (p->name)
             n += virtq_write(&c->chain, sizeof p->m, p->name, strlen(p->name));
@@ -131,12 +136,14 @@ static void control_kicked(struct con *c)
     struct virtio *v = &c->v;
     struct virtio_console_control m;
     bool any = false;
-    while (virtio_pop(v, CTRL_TX, &c->chain)) {
-        if (virtq_read(&c->chain, 0, &m, sizeof m) == sizeof m)
-            control(c, &m);
-        virtq_push(&v->queue[CTRL_TX].q, &c->chain, 0);
-        any = true;
-    }
+    do {
+        while (virtio_pop(v, CTRL_TX, &c->chain)) {
+            if (virtq_read(&c->chain, 0, &m, sizeof m) == sizeof m)
+                control(c, &m);
+            virtq_push(&v->queue[CTRL_TX].q, &c->chain, 0);
+            any = true;
+        }
+    } while (virtio_again(v, CTRL_TX));
     if (any)
         virtio_notify(v, CTRL_TX);
     flush_control(c);
@@ -153,8 +160,11 @@ static void transmit(struct con_port *p)
     unsigned queue = rx_queue(p->n) + 1;
     bool any = false, was = p->back.connected;
     for (size_t turn = 0;;) {
-        if (!p->sending && !virtio_pop(v, queue, p->tx))
+        if (!p->sending && !virtio_pop(v, queue, p->tx)) {
+            if (virtio_again(v, queue))
+                continue;
             break;
+        }
         p->sending = true;
         if (!p->back.connected)
             p->sent = p->tx->out_len;
@@ -204,6 +214,8 @@ static void receive(struct con_port *p)
     for (;;) {
         if (!v->running || !listens(p) || virtq_is_empty(q)) {
             chardev_want_input(&p->back, false); /* a kick brings us back */
+            if (v->running && listens(p) && virtio_again(v, queue))
+                continue;
             break;
         }
         if (!chardev_readable(&p->back)) {

@@ -78,7 +78,11 @@ bool virtio_pop(struct virtio *v, unsigned queue, struct virtq_chain *c)
 
 bool virtio_again(struct virtio *v, unsigned queue)
 {
-    return v->queue[queue].budget && virtq_want_kicks(&v->queue[queue].q, true);
+    if (!v->queue[queue].budget) {
+        virtio_kick(v, queue);
+        return false;
+    }
+    return virtq_want_kicks(&v->queue[queue].q, true);
 }
 
 void virtio_kick(struct virtio *v, unsigned queue)

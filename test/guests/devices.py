@@ -1,0 +1,218 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Try lodge-vmm's devices with a Debian kernel; runs in the lab. Prints TAP.
+
+usage: devices.py LODGE-VMM KERNEL INITRD [NAME...]   (NAME: only these checks)
+"""
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+VMM, KERNEL, INITRD = sys.argv[1:4]
+DIR = tempfile.mkdtemp(prefix="vd")
+os.chmod(DIR, 0o755)
+SLOW = int(os.environ.get("LODGE_TEST_SLOW", 100))
+
+
+class Guest:
+    def __init__(self, name, devices, vcpus=1, memory=256, sandbox=True, page="4K", prepare=None):
+        self.dir = tempfile.mkdtemp(prefix=name, dir=DIR)
+        self.console = os.path.join(self.dir, "test")
+        self.control = os.path.join(self.dir, "control")
+        self.log = os.path.join(self.dir, "serial")
+        config = {
+            "name": name, "vcpus": vcpus, "memory": {"size_mib": memory, "page": page},
+            "kernel": KERNEL, "initrd": INITRD,
+            "cmdline": "console=ttyS0 panic=-1 mitigations=off",
+            "control": {"path": self.control},
+            "devices": [{"type": "serial", "stdio": True},
+                        {"type": "console", "id": "con", "ports": [
+                            {"path": os.path.join(self.dir, "hvc0")},
+                            {"name": "org.lodge.test", "path": self.console},
+                            {"name": "org.lodge.bulk", "path": os.path.join(self.dir, "bulk")}]}]
+            + devices}
+        path = os.path.join(self.dir, "config.json")
+        with open(path, "w") as f:
+            json.dump(config, f)
+        self.out = open(self.log, "wb")
+        args = [VMM, "--config", path] + ([] if sandbox else ["--no-sandbox"])
+        self.p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=self.out,
+                                  stderr=subprocess.STDOUT)
+        self.sock = self.connect(self.console)
+        self.buf, self.last = b"", "boot"
+        self.expect(b"ready\n")
+
+    def connect(self, path):
+        end = time.time() + SLOW
+        while True:
+            s = socket.socket(socket.AF_UNIX)
+            try:
+                s.connect(path)
+                s.settimeout(SLOW)
+                return s
+            except OSError:
+                s.close()
+                if time.time() > end or self.p.poll() is not None:
+                    raise RuntimeError("no console: " + self.tail())
+                time.sleep(0.05)
+
+    def tail(self):
+        with open(self.log, "rb") as f:
+            return f.read()[-3000:].decode(errors="replace")
+
+    def expect(self, what):
+        while what not in self.buf:
+            try:
+                got = self.sock.recv(65536)
+            except socket.timeout:
+                raise RuntimeError("no answer to '%s': %s" % (self.last, self.tail()))
+            if not got:
+                raise RuntimeError("the guest hung up: " + self.tail())
+            self.buf += got
+        head, self.buf = self.buf.split(what, 1)
+        return head
+
+    def run(self, command):
+        """(status, output)"""
+        self.last = command
+        self.sock.sendall(command.encode() + b"\n")
+        head = b""
+        while True:
+            line = self.expect(b"\n")
+            if line.startswith(b"= "):
+                return int(line[2:]), head.decode(errors="replace").strip()
+            head += line + b"\n"
+
+    def ok(self, command):
+        status, out = self.run(command)
+        if status:
+            raise RuntimeError("'%s' in the guest: %d: %s" % (command, status, out))
+        return out
+
+    def call(self, method, **params):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(self.control)
+        s.settimeout(SLOW)
+        f = s.makefile("rwb")
+        hello = f.readline()
+        assert hello, "no hello"
+        f.write(json.dumps({"id": "1", "method": method, "params": params}).encode() + b"\n")
+        f.flush()
+        while True:
+            a = json.loads(f.readline())
+            if a.get("id") == "1":
+                s.close()
+                if "error" in a:
+                    raise RuntimeError("%s: %s" % (method, a["error"]))
+                return a.get("result")
+
+    def end(self):
+        self.sock.sendall(b"sync; poweroff -f\n")
+        try:
+            status = self.p.wait(SLOW)
+        finally:
+            self.p.kill()
+        self.sock.close()
+        assert status == 0, "exit status %d: %s" % (status, self.tail())
+
+
+def test_blk():
+    disk, base = os.path.join(DIR, "disk"), os.path.join(DIR, "base")
+    with open(disk, "wb") as f:
+        f.truncate(64 << 20)
+    data = os.urandom(4 << 20)
+    with open(base, "wb") as f:
+        f.write(data)
+    rows = [{"type": "blk", "path": disk, "serial": "lodge-scratch", "queues": 2},
+            {"type": "blk", "path": base, "readonly": True, "serial": "lodge-root"}]
+    g = Guest("blk", rows, vcpus=2)
+    assert g.ok("cat /sys/block/vda/serial") == "lodge-scratch"
+    assert g.ok("cat /sys/block/vdb/serial") == "lodge-root"
+    assert g.ok("cat /sys/block/vdb/ro") == "1"
+    assert g.ok("ls /sys/block/vda/mq | wc -l") == "2"
+    assert g.ok("sha256sum /dev/vdb").split()[0] == hashlib.sha256(data).hexdigest()
+    g.ok("dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync")
+    first = g.ok("sha256sum /dev/vda").split()[0]
+    g.ok("blkdiscard -o 33554432 -l 1048576 /dev/vda || true")
+    status, _ = g.run("dd if=/dev/zero of=/dev/vdb bs=4k count=1 conv=fsync")
+    assert status != 0, "a read-only disk was written"
+    stats = g.call("stats")
+    assert "con" in json.dumps(stats), stats
+    g.end()
+    g = Guest("blk2", rows)
+    assert g.ok("sha256sum /dev/vda").split()[0] == first
+    g.end()
+    with open(disk, "rb") as f:
+        assert hashlib.sha256(f.read()).hexdigest() == first
+    with open(base, "rb") as f:
+        assert f.read() == data
+
+
+def test_console():
+    g = Guest("con", [])
+    bulk = g.connect(os.path.join(g.dir, "bulk"))
+    hvc = g.connect(os.path.join(g.dir, "hvc0"))
+    g.ok("for p in /sys/class/virtio-ports/*; do [ $(cat $p/name) = org.lodge.bulk ] && "
+         "B=/dev/${p##*/}; done; echo $B")
+    # Guest to host with a reader that stalls, then reads: nothing may be lost.
+    g.sock.sendall(b"dd if=/dev/zero bs=64k count=64 2>/dev/null | tr '\\0' x >$B; echo done\n")
+    time.sleep(3)
+    got = 0
+    while got < 4 << 20:
+        n = len(bulk.recv(65536))
+        assert n, "the bulk port ended"
+        got += n
+    assert "done" in g.expect(b"= 0\n").decode()
+    # And to the guest.
+    g.sock.sendall(b"head -c 2000000 $B | md5sum\n")
+    data = bytes(range(250)) * 8000
+    bulk.sendall(data)
+    assert g.expect(b"= 0\n").decode().split()[0] == hashlib.md5(data).hexdigest()
+    g.ok("stty -F /dev/hvc0 raw -echo; echo hello >/dev/hvc0")
+    assert b"hello" in hvc.recv(100)
+    g.sock.sendall(b"head -n 1 /dev/hvc0\n")
+    time.sleep(1)
+    hvc.sendall(b"line\n")
+    assert g.expect(b"= 0\n").decode().strip() == "line"
+    # A client that goes and comes back.
+    bulk.close()
+    time.sleep(1)
+    bulk = g.connect(os.path.join(g.dir, "bulk"))
+    time.sleep(1)
+    g.ok("echo again >$B")
+    assert bulk.recv(100) == b"again\n"
+    g.end()
+
+
+def test_rng():
+    g = Guest("rng", [{"type": "rng"}])
+    assert "virtio" in g.ok("cat /sys/class/misc/hw_random/rng_current")
+    one = g.ok("head -c 4096 /dev/hwrng | md5sum")
+    assert one != g.ok("head -c 4096 /dev/hwrng | md5sum")
+    g.end()
+
+
+def main():
+    names = sys.argv[4:] or [n[5:] for n in globals() if n.startswith("test_")]
+    print("1..%d" % len(names), flush=True)
+    failed = 0
+    for i, n in enumerate(names, 1):
+        start = time.time()
+        try:
+            globals()["test_" + n]()
+            print("ok %d - %s # %.0f s" % (i, n, time.time() - start), flush=True)
+        except Exception as e:
+            failed += 1
+            print("not ok %d - %s" % (i, n))
+            print("\n".join("# " + l for l in (type(e).__name__ + ": " + str(e)).splitlines()), flush=True)
+    shutil.rmtree(DIR, ignore_errors=True)
+    return failed != 0
+
+
+sys.exit(main())
