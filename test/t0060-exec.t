@@ -145,8 +145,8 @@ test_expect_success 'nothing is lost or doubled when the agent is killed three t
         >"$LODGE_TEST_TMP/back"; echo $? >status) &
     pipe=$! &&
     for i in 1 2 3; do
-        sleep 0.2 && kill -9 $agent && rm -f "$LODGE_RUN_DIR/agent.sock" && start_agent ||
-            return 1
+        sleep 0.2 && kill -9 $agent && { wait $agent || :; } &&
+            rm -f "$LODGE_RUN_DIR/agent.sock" && start_agent || return 1
     done &&
     wait $pipe && echo 5 >want && test_cmp want status &&
     cmp "$LODGE_TEST_TMP/bulk" "$LODGE_TEST_TMP/back"

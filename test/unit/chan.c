@@ -134,6 +134,7 @@ static void test_stream(void **state)
     expect(h, CHAN_EV_CLOSE);
     chan_close(h, 2);
     move_bytes(h, g, SIZE_MAX);
+    expect(g, CHAN_EV_CLOSE);
     struct chan_event none;
     assert_false(chan_next(g, &none));
     struct chan_stats stats;
