@@ -120,3 +120,5 @@ void cli_call_done(struct cli *cli);
 int cli_complete(int nargs, char **args);
 /* Names that live now for a word in capitals (names.c): "PROFILE", "VM", ... */
 void cli_complete_names(const char *what, const char *start);
+/* lodge __doc [NOUN]: asciidoc of the tables for the man pages (doc.c). */
+int cli_doc(int nargs, char **args);

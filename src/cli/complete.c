@@ -40,16 +40,18 @@ static const struct argp_option *find_option(const struct argp_option *o,
     return NULL;
 }
 
-/* The nth word in capitals of "PROFILE [FILE...]"; the last one goes on for ever. */
+/* The nth group of words in capitals: "PROFILE|FILE" of "PROFILE|FILE [NAME...]"; the
+ * last one goes on for ever. */
 static char *placeholder(const char *args, int n)
 {
+    static const char capitals[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ-|";
     char *found = NULL;
     for (const char *s = args ? args : ""; *s && n >= 0;) {
         if (!isupper((unsigned char)*s)) {
             s++;
             continue;
         }
-        size_t len = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-");
+        size_t len = strspn(s, capitals);
         free(found);
         found = strndup(s, len);
         s += len;
@@ -60,11 +62,16 @@ static char *placeholder(const char *args, int n)
 
 static void offer_placeholder(const char *what, const char *start)
 {
-    if (!what)
-        return;
-    if (!strcmp(what, "FILE") || !strcmp(what, "DIR"))
-        printf(":%s\n", !strcmp(what, "DIR") ? "dirs" : "files");
-    cli_complete_names(what, start);
+    for (const char *s = what ? what : ""; *s;) {
+        size_t len = strcspn(s, "|");
+        AUTO_STR word = strndup(s, len);
+        if (!word)
+            return;
+        if (!strcmp(word, "FILE") || !strcmp(word, "DIR"))
+            printf(":%s\n", !strcmp(word, "DIR") ? "dirs" : "files");
+        cli_complete_names(word, start);
+        s += len + (s[len] == '|');
+    }
 }
 
 static void complete_verb(const struct cli_verb *verb, int nargs, char **args)

@@ -5,7 +5,7 @@ lodge_SOURCES = \
     src/cli/cli.h \
     src/cli/cluster.c \
     src/cli/complete.c \
-    src/cli/document.c src/cli/document.h \
+    src/cli/doc.c src/cli/document.c src/cli/document.h \
     src/cli/document_change.c \
     src/cli/explain.c src/cli/explain.h \
     src/cli/image.c src/cli/image.h \
@@ -28,3 +28,16 @@ lodge_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS)
 lodge_LDADD = src/client/libclient.la src/image/libimage.la $(CONTROLLER_LIBS) src/node/libnode.la \
     src/place/libplace.la src/proto/libproto.la src/base/libbase.la \
     $(SMARTCOLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+bashcompletiondir = $(datadir)/bash-completion/completions
+zshcompletiondir = $(datadir)/zsh/site-functions
+dist_zshcompletion_DATA = src/cli/completion/_lodge
+EXTRA_DIST += src/cli/completion/lodge.bash
+install-data-hook: install-bash-completion
+install-bash-completion:
+	$(MKDIR_P) '$(DESTDIR)$(bashcompletiondir)'
+	$(INSTALL_DATA) $(srcdir)/src/cli/completion/lodge.bash \
+	    '$(DESTDIR)$(bashcompletiondir)/lodge'
+uninstall-hook: uninstall-bash-completion
+uninstall-bash-completion:
+	rm -f '$(DESTDIR)$(bashcompletiondir)/lodge'
+.PHONY: install-bash-completion uninstall-bash-completion

@@ -225,6 +225,8 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "__complete"))
         return cli_complete(argc - 2, argv + 2);
+    if (!strcmp(argv[1], "__doc"))
+        return cli_doc(argc - 2, argv + 2);
     struct cli cli = {0};
     struct err err = {0};
     int r = choose_verb(&cli, argc, argv, &err);
