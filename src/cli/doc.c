@@ -9,22 +9,24 @@
 
 #include "base/err.h"
 
-/* What asciidoc would take for markup in a help text. */
-static void put_text(const char *s)
+/* Verbatim, whatever markup it looks like. */
+static void put_literal(const char *s)
 {
-    if (*s)
-        putchar(toupper((unsigned char)*s++));
+    fputs("pass:c[", stdout);
     for (; *s; s++) {
-        if (strchr("*_`#+^~{", *s))
+        if (*s == ']')
             putchar('\\');
         putchar(*s);
     }
+    putchar(']');
 }
 
-/* Verbatim, whatever is in it. */
-static void put_literal(const char *s)
+static void put_text(const char *s)
 {
-    printf("pass:c[%s]", s);
+    char first[2] = {(char)toupper((unsigned char)*s), '\0'};
+    fputs(first, stdout);
+    if (*s)
+        put_literal(s + 1);
 }
 
 static void doc_options(const struct argp_option *o)
