@@ -63,7 +63,8 @@ static void judge_kvm(struct judge *j)
                "turn on virtualization in the firmware and load kvm_amd or kvm_intel; "
                "in a virtual machine, ask for nested virtualization");
     } else if (!k->usable) {
-        say(j, "kvm", NODE_FAIL, "/dev/kvm cannot be used: %s", k->problem);
+        say(j, "kvm", NODE_WARN, "/dev/kvm cannot be used: %s; no types hpc and kvm",
+            k->problem);
         advise(j, "add this user to the group that owns /dev/kvm (usually kvm)");
     } else if (k->kind == NODE_KVM_REAL) {
         say(j, "kvm", NODE_OK,
