@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lodge cluster: descriptions of virtual clusters. */
+/* lodge cluster: virtual clusters, their descriptions and their machines. */
+#include "cli/cluster_run.h"
 #include "cli/document.h"
 #include "cli/nouns.h"
 
@@ -30,9 +31,14 @@ static const struct cli_verb verbs[] = {
          {"version", 'V', "NUMBER", 0, "an earlier version"},
          {0}},
      document_parse_option, &document_input, document_export},
+    {"start", "CLUSTER", "boot all machines of a cluster, or none", 1, 1,
+     cluster_run_options, cluster_run_parse, &cluster_run_input, cluster_run_start},
+    {"stop", "CLUSTER", "end and remove all machines of a cluster", 1, 1,
+     cluster_run_options, cluster_run_parse, &cluster_run_input, cluster_run_stop},
+    {"status", "[CLUSTER]", "where machines of clusters are, and how", 0, 1,
+     .run = cluster_run_status},
     {0},
 };
 
 const struct cli_noun cli_noun_cluster = {
-    "cluster", "descriptions of virtual clusters: profiles with counts and networks",
-    verbs};
+    "cluster", "virtual clusters: profiles with counts and networks", verbs};

@@ -4,6 +4,7 @@ lodge_SOURCES = \
     src/cli/call.c \
     src/cli/cli.h \
     src/cli/cluster.c \
+    src/cli/cluster_run.c src/cli/cluster_run.h \
     src/cli/complete.c \
     src/cli/doc.c src/cli/document.c src/cli/document.h \
     src/cli/document_change.c \

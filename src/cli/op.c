@@ -2,7 +2,10 @@
 /* lodge op: operations. */
 #include "cli/nouns.h"
 
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/own.h"
 #include "base/str.h"
@@ -74,10 +77,135 @@ static int run_show(struct cli *cli, int nargs, char **args, struct err *err)
     return cli_show(cli, columns, row, err);
 }
 
+/* --- operations on nodes: by lodged ---------------------------------------------------- */
+
+static int id_of(const char *text, json_int_t *id, struct err *err)
+{
+    uint64_t n;
+    if (!str_to_u64(text, &n) || n > INT64_MAX)
+        return err_set(err, E_USAGE, "'%s' is not the number of an operation", text);
+    *id = (json_int_t)n;
+    return 0;
+}
+
+static int ask(struct cli *cli, const char *method, const char *arg, const char *how,
+               json_t **result, struct err *err)
+{
+    json_int_t id = 0;
+    if (id_of(arg, &id, err) < 0)
+        return -1;
+    json_t *params = json_pack("{s:I}", "id", id);
+    if (how)
+        json_object_set_new(params, "how", json_string(how));
+    if (cli_call(cli, method, params, result, err) == 0)
+        return 0;
+    if (err->code == E_PROTO && !cli->lodged)
+        err_set(err, E_UNAVAIL, "lodged does not run here: nothing goes on by itself");
+    return -1;
+}
+
+static const struct cli_column step_columns[] = {
+    {"n", CLI_NUM, .help = "number of the step"},
+    {"phase", CLI_NUM, .help = "all steps of a phase go at once"},
+    {"node", CLI_TEXT, .help = "whom it asks"},
+    {"vm", CLI_TEXT, .help = "about which machine"},
+    {"state", CLI_STATE, .help = "planned, sent, done, failed, undoing, undone, left"},
+    {"detail", CLI_TEXT, .help = "the machine's id, or why it failed"},
+    {0},
+};
+
+static int run_steps(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    AUTO_T(json_t) rows = NULL;
+    return ask(cli, "op.steps", args[0], NULL, &rows, err) < 0
+               ? -1
+               : cli_table(cli, step_columns, rows, err);
+}
+
+static int run_wait(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    if (ask(cli, "op.wait", args[0], NULL, NULL, err) < 0)
+        return -1;
+    cli_say(cli, "operation %s ended", args[0]);
+    return 0;
+}
+
+static int run_cancel(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    if (ask(cli, "op.cancel", args[0], NULL, NULL, err) < 0)
+        return -1;
+    cli_say(cli, "operation %s is being taken back", args[0]);
+    return 0;
+}
+
+static bool recover_mark;
+static const struct argp_option recover_options[] = {
+    {"mark", 'm', 0, 0, "take your word that what was left is gone, ask no node"}, {0}};
+
+static error_t recover_parse(int key, char *arg, struct argp_state *state)
+{
+    if (key != 'm')
+        return ARGP_ERR_UNKNOWN;
+    *(bool *)state->input = true;
+    return 0;
+}
+
+static int run_recover(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    const char *how = recover_mark ? "mark" : "retry";
+    if (ask(cli, "op.recover", args[0], how, NULL, err) < 0)
+        return -1;
+    cli_say(cli, "operation %s is settled", args[0]);
+    return 0;
+}
+
+/* Each step that changes, until the end. */
+static int run_watch(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    enum { LOOK_MS = 300 };
+    AUTO_T(json_t) last = NULL;
+    for (;;) {
+        AUTO_T(json_t) op = NULL;
+        AUTO_T(json_t) steps = NULL;
+        json_int_t id = 0;
+        size_t i;
+        json_t *step;
+        if (id_of(args[0], &id, err) < 0 ||
+            cli_call(cli, "op.show", json_pack("{s:I}", "id", id), &op, err) < 0 ||
+            ask(cli, "op.steps", args[0], NULL, &steps, err) < 0)
+            return -1;
+        json_array_foreach (steps, i, step)
+            if (!json_equal(step, json_array_get(last, i)))
+                printf("%s %s: %s\n", json_string_value(json_object_get(step, "node")),
+                       json_string_value(json_object_get(step, "vm")),
+                       json_string_value(json_object_get(step, "state")));
+        fflush(stdout);
+        const char *state = json_string_value(json_object_get(op, "state"));
+        if (strcmp(state, "running")) {
+            const char *why = json_string_value(json_object_get(op, "error"));
+            if (!strcmp(state, "done"))
+                return 0;
+            return err_set(err, E_FAIL, "operation %s %s: %s", args[0], state,
+                           why ? why : "");
+        }
+        json_decref(last);
+        last = move(steps);
+        usleep(LOOK_MS * 1000);
+    }
+}
+
 static const struct cli_verb verbs[] = {
     {"list", "", "list operations, newest first", 0, 0, list_options, list_parse,
      &list_input, run_list},
     {"show", "OP", "show one operation", 1, 1, .run = run_show},
+    {"steps", "OP", "what it asks of which node, and how far it is", 1, 1,
+     .run = run_steps},
+    {"watch", "OP", "tell each step until it ends", 1, 1, .run = run_watch},
+    {"wait", "OP", "wait until it ends; its failure is this command's", 1, 1,
+     .run = run_wait},
+    {"cancel", "OP", "take back what it did", 1, 1, .run = run_cancel},
+    {"recover", "OP", "settle what an ended operation left on nodes", 1, 1,
+     recover_options, recover_parse, &recover_mark, run_recover},
     {0},
 };
 

@@ -1,0 +1,169 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# lodged drives agents: nodes come and go, machines start and stop, all or nothing; lodged
+# and agents are killed in the middle. Machines are of type fake: real agents, no guests.
+test_description='controller, nodes, operations'
+. "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+
+agent() { # N: start node nN's agent
+    (
+        LODGE_STATE_DIR=$LODGE_TEST_TMP/n$1/s LODGE_RUN_DIR=$LODGE_TEST_TMP/n$1/r
+        export LODGE_STATE_DIR LODGE_RUN_DIR
+        exec lodge-agent --stay >>"$LODGE_TEST_TMP/agent$1.log" 2>&1
+    ) &
+    eval "agent$1=$!"
+}
+controller() {
+    lodged >>"$LODGE_TEST_TMP/lodged.log" 2>&1 &
+    lodged=$!
+}
+add() { # N
+    lodge node add "n$1" \
+        --transport "$LODGE_LIBEXEC_DIR/lodge-join $LODGE_TEST_TMP/n$1/r/agent.sock"
+}
+# until N COMMAND...: at most N tenths of a second
+until_true() {
+    left=$1
+    shift
+    while ! "$@" >/dev/null 2>&1; do
+        left=$((left - 1))
+        test $left -gt 0 || return 1
+        sleep 0.1
+    done
+}
+link_is() { test "$(lodge node list -o link --noheader "$1")" = "$2"; }
+no_machines() { test -z "$(lodge cluster status --noheader)"; }
+
+cat >f.xml <<'XML'
+<profile><name>f</name><type>fake</type><image>none</image><memory>64M</memory></profile>
+XML
+cat >slow.xml <<'XML'
+<profile><name>slow</name><type>fake</type><image>none</image><memory>64M</memory>
+<append>fake.boot-delay=1500</append></profile>
+XML
+cat >broken.xml <<'XML'
+<profile><name>broken</name><type>fake</type><image>none</image><memory>64M</memory>
+<append>fake.boot-fail</append></profile>
+XML
+cat >six.xml <<'XML'
+<cluster><name>six</name><members><member name="w" profile="f" count="6"/></members></cluster>
+XML
+cat >lame.xml <<'XML'
+<cluster><name>lame</name><members><member name="w" profile="f" count="4"/>
+<member name="b" profile="broken" count="1"/></members></cluster>
+XML
+cat >late.xml <<'XML'
+<cluster><name>late</name><members><member name="w" profile="slow" count="4"/></members></cluster>
+XML
+
+test_expect_success 'lodged starts, a second one of the same store is refused' '
+    controller &&
+    until_true 100 test -S "$LODGE_RUN_DIR/lodged.sock" &&
+    until_true 100 lodge node list &&
+    test_must_fail lodged --socket "$LODGE_TEST_TMP/other.sock" 2>err &&
+    grep "another lodged serves the store" err
+'
+
+test_expect_success 'nodes are added and connect' '
+    agent 1 && agent 2 && agent 3 &&
+    add 1 && add 2 && add 3 &&
+    until_true 100 link_is n1 up && until_true 100 link_is n2 up &&
+    until_true 100 link_is n3 up
+'
+
+test_expect_success 'wrong nodes are refused in one line' '
+    test_must_fail lodge node list n9 2>err && grep "no node .n9." err &&
+    test_must_fail lodge node add x --port 99999 2>err && grep "between 1 and 65535" err &&
+    test_must_fail lodge node drain n1 2>err && grep "reason" err
+'
+
+test_expect_success 'a cluster starts whole, is spread, and stops whole' '
+    lodge profile add f.xml slow.xml broken.xml &&
+    lodge cluster add six.xml lame.xml late.xml &&
+    lodge cluster start six &&
+    lodge cluster status six -o vm,node,state --noheader >got &&
+    test $(wc -l <got) = 6 &&
+    test $(grep -c running got) = 6 &&
+    test $(awk "{print \$2}" got | sort | uniq -c | awk "{print \$1}" | sort -u) = 2 &&
+    test_must_fail lodge cluster start six 2>err && grep "exists already" err &&
+    lodge cluster stop six && no_machines
+'
+
+test_expect_success 'one machine that fails takes the others back' '
+    test_must_fail lodge cluster start lame 2>err &&
+    grep "n[123]: " err &&
+    no_machines &&
+    lodge op list -o method,state --noheader | grep "cluster.start *failed"
+'
+
+test_expect_success 'a drained node gets nothing; a node with machines stays' '
+    lodge node drain n1 n2 --reason "new fans" &&
+    lodge cluster start six &&
+    test "$(lodge cluster status six -o node --noheader | sort -u)" = n3 &&
+    test_must_fail lodge node remove -f n3 2>err && grep "still has machines" err &&
+    lodge node resume n1 n2 && lodge cluster stop six
+'
+
+test_expect_success 'a killed lodged goes on where it was' '
+    lodge cluster start late --no-wait >said &&
+    op=$(sed "s/.*operation \([0-9]*\).*/\1/" said) &&
+    kill -9 $lodged && wait $lodged 2>/dev/null; controller &&
+    until_true 100 link_is n3 up &&
+    until_true 200 sh -c "lodge op show $op -o state -P | grep -q done" &&
+    test $(lodge cluster status late -o state --noheader | grep -c running) = 4 &&
+    lodge cluster stop late && no_machines
+'
+
+test_expect_success 'a cancelled operation is taken back' '
+    lodge cluster start late --no-wait >said &&
+    op=$(sed "s/.*operation \([0-9]*\).*/\1/" said) &&
+    lodge op cancel $op &&
+    until_true 100 sh -c "lodge op show $op -o state -P | grep -q cancelled" &&
+    no_machines
+'
+
+test_expect_success 'a killed agent is noticed, and comes back with its machines' '
+    lodge cluster start six &&
+    kill -9 $agent2 && wait $agent2 2>/dev/null; until_true 100 link_is n2 down &&
+    lodge cluster status six -o node,state --noheader >got &&
+    grep "n2 *unknown" got && grep "n1 *running" got &&
+    agent 2 && until_true 300 link_is n2 up &&
+    test $(lodge cluster status six -o state --noheader | grep -c running) = 6 &&
+    lodge cluster stop six && no_machines
+'
+
+test_expect_success 'a node that does not answer delays no other' '
+    kill -STOP $agent1 &&
+    start=$(date +%s) &&
+    lodge cluster start six >out 2>&1; lodge cluster status >/dev/null &&
+    kill -CONT $agent1 && until_true 300 link_is n1 up &&
+    { lodge cluster stop six || true; } && no_machines
+'
+
+test_expect_success 'random kills: no machine twice, none lost, nothing hangs' '
+    i=0 &&
+    while test $i -lt ${LODGE_TEST_KILLS:-6}; do
+        lodge cluster start six --no-wait >/dev/null 2>&1
+        sleep 0.$((i % 4))
+        case $((i % 3)) in
+        0) kill -9 $lodged; wait $lodged 2>/dev/null; controller ;;
+        1) kill -9 $agent3; wait $agent3 2>/dev/null; agent 3 ;;
+        2) kill -9 $lodged $agent1; wait $lodged $agent1 2>/dev/null; agent 1; controller ;;
+        esac
+        until_true 200 lodge node list || return 1
+        for n in n1 n2 n3; do until_true 400 link_is $n up || return 1; done
+        until_true 600 sh -c "! lodge op list -o state --noheader | grep -q running" ||
+            return 1
+        lodge cluster status -o vm,state --noheader >got
+        test -z "$(cut -d" " -f1 got | sort | uniq -d)" || return 1
+        lodge cluster stop six >/dev/null 2>&1
+        until_true 100 no_machines || return 1
+        i=$((i + 1))
+    done &&
+    for n in 1 2 3; do
+        LODGE_STATE_DIR=$LODGE_TEST_TMP/n$n/s LODGE_RUN_DIR=$LODGE_TEST_TMP/n$n/r \
+            test -z "$(ls "$LODGE_TEST_TMP/n$n/s/vms" 2>/dev/null)" || return 1
+    done
+'
+
+test_done
