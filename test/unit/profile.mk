@@ -24,5 +24,5 @@ test/fuzz/profile.fuzz: src/profile/schemas.c FORCE
 	    $(src_profile_libprofile_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
 	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XML2_LIBS)'
 
-dist_check_SCRIPTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t
-TESTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t
+dist_check_SCRIPTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0303-store.t
+TESTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0303-store.t
