@@ -30,6 +30,9 @@ lodge_agent_SOURCES += \
     src/agent/vt_api.c src/agent/vt_api.h \
     src/agent/vt_libvirt.c
 endif
+if WITH_VMM
+lodge_agent_SOURCES += src/agent/vt_hpc.c
+endif
 lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS)
 lodge_agent_LDADD = src/node/libnode.la src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \
     src/proto/libticket.la src/proto/libproto.la src/base/libbase.la \

@@ -83,7 +83,7 @@ static int rootfs_guest(struct vt_run *r, const struct plan *plan, struct err *e
     AUTO_STR ours = dirs_path(DIRS_LIBEXEC, "lodge-guest");
     AUTO_STR dir = str_printf("%s/usr/lib/lodge", plan->root_dir);
     AUTO_STR program = str_printf("%s/usr/lib/lodge/lodge-guest", plan->root_dir);
-    AUTO_STR host = str_printf("%s/run/lodge/host", plan->root_dir);
+    AUTO_STR host = str_printf("%s/.lodge", plan->root_dir);
     if (!ours || !dir || !program || !host)
         return err_oom(err);
     if (fd_mkdirs(dir, 0755, err) < 0 || fd_mkdirs(host, 0755, err) < 0)

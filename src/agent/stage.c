@@ -143,13 +143,17 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
         groups[0] = r->vm->gid;
         ngroups = 1;
     }
+    struct stat dev;
+    if (p->device && stat(p->device, &dev) == 0 && (dev.st_mode & 0060) == 0060 &&
+        ngroups < GROUPS_MAX)
+        groups[ngroups++] = dev.st_gid;
     struct in_child in_child = {.pid_file = file, .run = r};
-    const int std[] = {-1, log, log};
+    const int std[] = {p->input ? *p->input : -1, log, log};
     struct proc_spec spec = {.argv = p->argv,
                              .env = env,
                              .cwd = p->cwd,
-                             .fds = p->nfds ? p->fds : std,
-                             .nfds = p->nfds ? p->nfds : 3,
+                             .fds = std,
+                             .nfds = 3,
                              .new_session = true,
                              .set_ids = !p->as_agent && geteuid() == 0,
                              .uid = r->vm->uid,

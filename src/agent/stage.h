@@ -16,8 +16,8 @@ struct stage_proc {
     const char *leaf;
     const char *const *argv;
     bool as_agent;
-    const int *fds; /* see proc_spec */
-    size_t nfds;
+    const int *input;   /* its standard input; NULL: none */
+    const char *device; /* it must be able to open this: it gets the device's group */
     const char *cwd;
 };
 int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,

@@ -14,6 +14,9 @@
 #include "proto/rpc.h"
 
 const struct vt_ops *const vt_types[] = {
+#ifdef WITH_VMM
+    &vt_hpc,
+#endif
 #ifdef WITH_LIBVIRT
     &vt_kvm,  &vt_qemu, &vt_xen, &vt_xenhvm, &vt_lxc,
 #endif

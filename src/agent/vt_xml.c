@@ -220,7 +220,7 @@ static void put_os(struct xml *x, const struct plan *p, const struct vt_dialect 
     if (d->container) {
         text(x, "init", "/usr/lib/lodge/lodge-guest", NULL);
         text(x, "initarg", "--listen", NULL);
-        text(x, "initarg", "/run/lodge/host/guest.sock", NULL);
+        text(x, "initarg", "/.lodge/guest.sock", NULL);
     } else if (p->kernel) {
         text(x, "kernel", p->kernel, NULL);
         text(x, "initrd", p->initrd, NULL);
@@ -300,7 +300,7 @@ static void put_container_root(struct xml *x, const struct plan *p)
     AUTO_STR own = str_printf("%s/host", p->dir);
     begin(x, "filesystem", "type", "mount", NULL);
     empty(x, "source", "dir", own ? own : "", NULL);
-    empty(x, "target", "dir", "/run/lodge/host", NULL);
+    empty(x, "target", "dir", "/.lodge", NULL);
     close_(x);
 }
 

@@ -180,8 +180,10 @@ int main(int argc, char **argv)
     uint64_t number;
     int opt;
     log_open("lodge-guest", LOG_L_INFO);
-    /* The kernel gives an init words of its command line that it does not know. */
-    while ((opt = o.pid1 ? -1 : getopt_long(argc, argv, "", longs, NULL)) >= 0) {
+    /* The kernel gives an init words of its command line that it does not know; a
+     * container's init is told where to listen. */
+    bool told = !o.pid1 || (argc > 1 && !strcmp(argv[1], "--listen"));
+    while ((opt = !told ? -1 : getopt_long(argc, argv, "", longs, NULL)) >= 0) {
         switch (opt) {
         case 'p':
             o.port = optarg;

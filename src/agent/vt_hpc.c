@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Type hpc: lodge-vmm, one process a VM, with the owner's ids and in a session of its
+ * own, so that it outlives the agent; spoken to by its control socket. In workers. */
+#include "agent/vt.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "agent/plan.h"
+#include "agent/sock.h"
+#include "agent/stage.h"
+#include "base/dirs.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "proto/client.h"
+
+enum { START_MS = 30000, CALL_MS = 10000 };
+
+static int check(const struct profile *p, struct err *err)
+{
+    if (p->cdrom)
+        return err_set(err, E_INPUT, "type 'hpc' has no CD-ROM drive");
+    for (size_t i = 0; i < p->disk_count; i++)
+        if (p->disks[i].format != PROFILE_DISK_RAW)
+            return err_set(err, E_INPUT,
+                           "type 'hpc' takes raw disks only; convert disk '%s' with "
+                           "qemu-img convert -O raw",
+                           p->disks[i].id);
+    for (size_t i = 0; i < p->nic_count; i++)
+        if (p->nics[i].type == PROFILE_NIC_USER)
+            return err_set(err, E_INPUT,
+                           "type 'hpc' has no nic of type 'user'; use "
+                           "'isolated', 'tap-nat' or 'bridged-tap'");
+    return 0;
+}
+
+static const char *page_word(uint64_t bytes)
+{
+    return bytes == 1ull << 30 ? "1G" : bytes == 2ull << 20 ? "2M" : "4K";
+}
+
+/* --- plan -> configuration -------------------------------------------------------------- */
+
+static json_t *memory_json(const struct profile *p)
+{
+    json_t *m =
+        json_pack("{s:I, s:s, s:b}", "size_mib", (json_int_t)(p->memory_bytes >> 20),
+                  "page", page_word(p->page_bytes), "prealloc", p->prealloc);
+    size_t n = p->numa_nodes.count;
+    if (!m || !n || p->numa_policy == PROFILE_NUMA_NONE)
+        return m;
+    /* One guest node for each host node; the first takes what does not divide. */
+    json_t *nodes = json_array();
+    json_int_t all = p->memory_bytes >> 20, each = all / n;
+    for (size_t i = 0; i < n; i++) {
+        json_t *cpus = json_array();
+        for (size_t c = i; c < p->vcpus; c += n)
+            json_array_append_new(cpus, json_integer(c));
+        json_array_append_new(
+            nodes, json_pack("{s:I, s:I, s:o}", "size_mib",
+                             i ? each : all - each * (json_int_t)(n - 1), "host_node",
+                             (json_int_t)p->numa_nodes.at[i], "vcpus", cpus));
+    }
+    json_object_set_new(m, "nodes", nodes);
+    return m;
+}
+
+static json_t *port(const char *name, const char *path)
+{
+    return json_pack("{s:s*, s:s}", "name", name, "path", path);
+}
+
+static json_t *devices_json(const struct plan *p, const char *guest,
+                            const char *console)
+{
+    json_t *d = json_array();
+    json_array_append_new(d, json_pack("{s:s, s:s, s:s}", "type", "serial", "id", "tty",
+                                       "path", console));
+    for (size_t i = 0; i < p->ndisks; i++) {
+        char id[24];
+        snprintf(id, sizeof id, "disk%zu", i);
+        json_array_append_new(d, json_pack("{s:s, s:s, s:s, s:b, s:s}", "type", "blk",
+                                           "id", id, "path", p->disks[i].path,
+                                           "readonly", p->disks[i].readonly, "serial",
+                                           p->disks[i].serial));
+    }
+    for (size_t i = 0; i < p->nnics; i++) {
+        char id[24];
+        snprintf(id, sizeof id, "net%zu", i);
+        json_array_append_new(d, json_pack("{s:s, s:s, s:s*, s:s}", "type", "net", "id",
+                                           id, "tap", p->nics[i].tap, "mac",
+                                           p->nics[i].mac));
+    }
+    for (size_t i = 0; i < p->nshares; i++) {
+        char id[24];
+        snprintf(id, sizeof id, "fs%zu", i);
+        json_array_append_new(d, json_pack("{s:s, s:s, s:s, s:s}", "type", "fs", "id",
+                                           id, "tag", p->shares[i].tag, "socket",
+                                           p->shares[i].socket));
+    }
+    json_array_append_new(d, json_pack("{s:s, s:s, s:[o]}", "type", "console", "id",
+                                       "ports", "ports",
+                                       port("org.lodge.guest.0", guest)));
+    json_array_append_new(d, json_pack("{s:s, s:s}", "type", "rng", "id", "rng"));
+    return d;
+}
+
+static json_t *config_json(const struct plan *p, const char *dir)
+{
+    const struct profile *f = p->profile;
+    AUTO_STR guest = str_printf("%s/own/guest.sock", dir);
+    AUTO_STR console = str_printf("%s/own/console.sock", dir);
+    AUTO_STR control = str_printf("%s/own/control.sock", dir);
+    if (!guest || !console || !control)
+        return NULL;
+    json_t *c =
+        json_pack("{s:s, s:I, s:o, s:s*, s:s*, s:s*, s:o, s:{s:s}, s:{s:b}}", "name",
+                  p->vm->name, "vcpus", (json_int_t)f->vcpus, "memory", memory_json(f),
+                  "kernel", p->kernel, "initrd", p->initrd, "cmdline", p->cmdline,
+                  "devices", devices_json(p, guest, console), "control", "path",
+                  control, "sandbox", "enable", 1);
+    if (c && f->cpu_pin.count) {
+        json_t *pin = json_array();
+        for (size_t i = 0; i < f->cpu_pin.count; i++)
+            json_array_append_new(pin, json_integer(f->cpu_pin.at[i]));
+        json_object_set_new(c, "cpu", json_pack("{s:o}", "pin", pin));
+    }
+    return c;
+}
+
+/* The document as a file without a name, at its beginning. */
+static int config_fd(const struct plan *p, const char *dir, struct err *err)
+{
+    AUTO_JSON config = config_json(p, dir);
+    AUTO_STR text = config ? json_dumps(config, JSON_COMPACT) : NULL;
+    if (!text)
+        return err_oom(err);
+    AUTO_FD fd = memfd_create("lodge-vmm.json", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, "memfd");
+    if (fd_write_all(fd, text, strlen(text), err) < 0)
+        return -1;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return err_sys(err, "memfd");
+    return move_fd(fd);
+}
+
+/* --- verbs ---------------------------------------------------------------------------------- */
+
+static int boot(struct vt_run *r, struct err *err)
+{
+    AUTO(plan) plan = NULL;
+    AUTO_STR program = dirs_path(DIRS_LIBEXEC, "lodge-vmm");
+    AUTO_STR control = str_printf("%s/own/control.sock", r->dir);
+    AUTO_STR guest = str_printf("%s/own/guest.sock", r->dir);
+    AUTO_STR console = str_printf("%s/own/console.sock", r->dir);
+    if (!program || !control || !guest || !console)
+        return err_oom(err);
+    if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0)
+        return -1;
+    if (!plan->kernel)
+        return err_set(err, E_INPUT,
+                       "type 'hpc' boots a kernel, and image '%s' has "
+                       "none; name one in the profile",
+                       r->profile->image);
+    AUTO_FD config = config_fd(plan, r->dir, err);
+    if (config < 0)
+        return -1;
+    const char *const argv[] = {program, "--config", "-", NULL};
+    struct stage_proc p = {.leaf = "vmm",
+                           .argv = argv,
+                           .input = &config,
+                           .device = "/dev/kvm",
+                           .cwd = "/"};
+    if (stage_spawn(r, &p, &r->pid, err) < 0 ||
+        stage_await_socket(r, "vmm", control, START_MS, err) < 0)
+        return -1;
+    json_object_set_new(r->vt, "guest", json_string(guest));
+    json_object_set_new(r->vt, "console", json_string(console));
+    return 0;
+}
+
+static int destroy(struct vt_run *r, struct err *err)
+{
+    return stage_kill(r, "vmm", err);
+}
+
+static int call(struct vt_run *r, const char *method, json_t **result, struct err *err)
+{
+    AUTO_STR path = str_printf("%s/own/control.sock", r->dir);
+    AUTO(rpc_client) c = NULL;
+    struct rpc_client_opts opts = {.timeout_ms = CALL_MS};
+    if (!path)
+        return err_oom(err);
+    int fd = sock_open(path, err);
+    if (fd < 0 || rpc_client_open(fd, "lodge-vmm", &c, err) < 0)
+        return -1;
+    return rpc_client_call(c, method, NULL, &opts, result, err);
+}
+
+static int pause_(struct vt_run *r, struct err *err)
+{
+    return call(r, "pause", NULL, err);
+}
+
+static int resume(struct vt_run *r, struct err *err)
+{
+    return call(r, "resume", NULL, err);
+}
+
+static int stats(struct vt_run *r, struct err *err)
+{
+    json_t *got = NULL;
+    if (call(r, "stats", &got, err) < 0)
+        return -1;
+    return json_object_set_new(r->vt, "stats", got);
+}
+
+const struct vt_ops vt_hpc = {
+    .name = "hpc",
+    .needs_image = true,
+    .check = check,
+    .boot = boot,
+    .destroy = destroy,
+    .pause = pause_,
+    .resume = resume,
+    .stats = stats,
+};
