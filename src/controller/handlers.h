@@ -7,3 +7,4 @@ extern const struct dispatch_method dispatch_profile[];
 extern const struct dispatch_method dispatch_cluster[];
 extern const struct dispatch_method dispatch_node[];
 extern const struct dispatch_method dispatch_op[];
+extern const struct dispatch_method dispatch_ticket[];

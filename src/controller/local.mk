@@ -5,9 +5,10 @@ src_controller_libcontroller_la_SOURCES = \
     src/controller/document.c src/controller/document.h \
     src/controller/handlers.h src/controller/hub.c src/controller/hub.h src/controller/hub_spec.c \
     src/controller/node.c src/controller/op.c \
-    src/controller/relay.c src/controller/relay.h
+    src/controller/relay.c src/controller/relay.h src/controller/ticket.c
 # What a program needs that links libcontroller.la, besides libproto and libbase.
 CONTROLLER_LIBS = src/controller/libcontroller.la src/store/libstore.la \
+    src/proto/libticket.la src/image/libimage.la \
     src/transport/libtransport.la src/profile/libprofile.la $(SQLITE_LIBS) $(XML2_LIBS)
 
 sbin_PROGRAMS += lodged
