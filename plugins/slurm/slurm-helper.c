@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lodge-slurm: what the plugin has done by a process of its own.
+ *
+ *   sentinel JOBID NAME SOCKET PEER PROFILE
+ *       A child of the external step's slurmstepd, in that step's tracking group:
+ * Slurm's suspend sends TSTP to it before it freezes the rest, resume CONT after. They
+ *       become vm.pause and vm.resume of all the job's machines. First tells slurmctld
+ * the profile, as the job's AdminComment. keep PROGRAM ARG... Run the program; when it
+ * has ended, stay until the job does, so that its machines can be looked at. drain
+ * JOBID REASON, requeue JOBID REASON This node has a fault: drain it, with the reason;
+ * requeue also sends the job elsewhere (or fails it, if it cannot be requeued). */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/own.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "proto/client.h"
+
+enum { SCONTROL_MS = 8000, VERB_MS = 60000 };
+
+static int scontrol(const char *a, const char *b, const char *c, const char *d,
+                    struct err *err)
+{
+    const char *const argv[] = {"scontrol", a, b, c, d, NULL};
+    const struct proc_spec spec = {.argv = argv, .die_with_us = true};
+
+    return proc_run(&spec, SCONTROL_MS, NULL, err);
+}
+
+static const char *node_name(char *host, size_t size)
+{
+    const char *node = getenv("SLURMD_NODENAME");
+
+    if (!str_empty(node))
+        return node;
+    gethostname(host, size - 1);
+    host[strcspn(host, ".")] = '\0';
+    return host;
+}
+
+static int drain(const char *reason, struct err *err)
+{
+    char host[256] = "";
+    AUTO_STR node = str_printf("NodeName=%s", node_name(host, sizeof host));
+    AUTO_STR why = str_printf("Reason=lodge: %.200s", reason);
+
+    if (!node || !why)
+        return err_oom(err);
+    return scontrol("update", node, "State=DRAIN", why, err);
+}
+
+static int verb_drain(int argc, char **argv, struct err *err)
+{
+    return drain(argv[1], err);
+}
+
+static int verb_requeue(int argc, char **argv, struct err *err)
+{
+    if (drain(argv[1], err) < 0)
+        return -1;
+    return scontrol("requeue", argv[0], NULL, NULL, err);
+}
+
+/* --- sentinel ----------------------------------------------------------------------
+ */
+/* Slurm signals what is in the step's freezer group: go where our sibling is. */
+static void join(const char *peer)
+{
+    AUTO_STR path = str_printf("/proc/%s/cgroup", peer);
+    AUTO_STR text = NULL;
+
+    if (!path || fd_read_file(path, 65536, &text, NULL, NULL) < 0)
+        return;
+    char *at = strstr(text, ":freezer:");
+    if (!at)
+        return;
+    at += strlen(":freezer:");
+    at[strcspn(at, "\n")] = '\0';
+    AUTO_STR procs = str_printf("/sys/fs/cgroup/freezer%s/cgroup.procs", at);
+    if (!procs)
+        return;
+    FILE *f = fopen(procs, "we");
+    if (f) {
+        fprintf(f, "%d\n", (int)getpid());
+        fclose(f);
+    }
+}
+
+/* Ask for all machines first, then wait for each: they pause side by side. */
+static int all(const char *socket, const char *job, const char *verb, struct err *err)
+{
+    const struct rpc_client_opts opts = {.timeout_ms = VERB_MS};
+    AUTO(rpc_client) c = NULL;
+    AUTO_JSON list = NULL;
+    json_t *vm;
+    size_t i;
+    int rc = 0;
+
+    if (rpc_client_connect(socket, &c, err) < 0 ||
+        rpc_client_call(c, "vm.list", json_pack("{s:s}", "job", job), &opts, &list,
+                        err) < 0)
+        return -1;
+    json_array_foreach (json_object_get(list, "vms"), i, vm) {
+        const char *id = json_string_value(json_object_get(vm, "id"));
+        if (id && rpc_client_call(c, verb, json_pack("{s:s}", "vm", id), &opts, NULL,
+                                  err) < 0)
+            rc = -1;
+    }
+    return rc;
+}
+
+static int verb_sentinel(int argc, char **argv, struct err *err)
+{
+    const char *id = argv[0], *job = argv[1], *socket = argv[2];
+    AUTO_STR update = str_printf("JobId=%s", id);
+    AUTO_STR comment = str_printf("AdminComment=lodge profile=%s", argv[4]);
+    bool paused = false;
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTSTP);
+    sigaddset(&set, SIGCONT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGHUP, SIG_IGN);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    join(argv[3]);
+    if (update && comment && getenv("SLURM_NODEID") &&
+        !strcmp(getenv("SLURM_NODEID"), "0"))
+        scontrol("update", update, comment, NULL, NULL);
+    for (;;) {
+        int sig = sigwaitinfo(&set, NULL);
+        if (sig == SIGTERM)
+            return 0;
+        /* CONT comes at the end of every step too: only a pause of ours is undone. */
+        if (sig == SIGTSTP) {
+            paused = true;
+            all(socket, job, "vm.pause", NULL);
+        } else if (sig == SIGCONT && paused) {
+            paused = false;
+            all(socket, job, "vm.resume", NULL);
+        }
+    }
+}
+
+/* --- keep ----------------------------------------------------------------------------
+ */
+static pid_t kept;
+static void pass_on(int sig)
+{
+    if (kept > 0)
+        kill(kept, sig);
+    else
+        _exit(128 + sig);
+}
+
+static int verb_keep(int argc, char **argv, struct err *err)
+{
+    static const int passed[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT};
+    int status = 0;
+
+    kept = fork();
+    if (kept < 0)
+        return err_sys(err, "fork");
+    if (kept == 0) {
+        execv(argv[0], argv);
+        fprintf(stderr, "lodge: '%s': %s\n", argv[0], strerror(errno));
+        _exit(127);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(passed); i++)
+        signal(passed[i], pass_on);
+    while (waitpid(kept, &status, 0) < 0 && errno == EINTR)
+        ;
+    kept = 0;
+    fprintf(
+        stderr,
+        "lodge: the script ended with status %d; its machines stay until job %s ends: "
+        "'lodge vm list', 'scancel %s'\n",
+        WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+        getenv("SLURM_JOB_ID") ? getenv("SLURM_JOB_ID") : "?",
+        getenv("SLURM_JOB_ID") ? getenv("SLURM_JOB_ID") : "?");
+    for (;;)
+        pause();
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int args; /* at least */
+        int (*run)(int argc, char **argv, struct err *err);
+    } verbs[] = {
+        {"sentinel", 5, verb_sentinel},
+        {"keep", 1, verb_keep},
+        {"drain", 2, verb_drain},
+        {"requeue", 2, verb_requeue},
+    };
+    struct err err = {0};
+
+    for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(verbs); i++) {
+        if (strcmp(argv[1], verbs[i].name) != 0 || argc - 2 < verbs[i].args)
+            continue;
+        if (verbs[i].run(argc - 2, argv + 2, &err) == 0)
+            return 0;
+        fprintf(stderr, "lodge-slurm: %s: %s\n", argv[1], err.text);
+        return err_exit_status(&err);
+    }
+    fputs("lodge-slurm is run by the Slurm plugin: see lodge-slurm(8)\n", stderr);
+    return 64;
+}
