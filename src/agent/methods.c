@@ -258,10 +258,6 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     list_init(&vm->waiters);
     if (deploy_profile(a, call, d, &vm->profile, err) < 0)
         return -1;
-    if (d->memory_bytes)
-        vm->profile->memory_bytes = d->memory_bytes;
-    if (d->vcpus)
-        vm->profile->vcpus = d->vcpus;
     new_id(a, vm->id);
     vm->name = d->name ? strdup(d->name) : free_name(a, d->uid, vm->profile->name);
     vm->job = d->job ? strdup(d->job) : NULL;
@@ -278,6 +274,8 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
         place_auto(agent_facts(a), vm->profile, &vm->profile->type, reason,
                    sizeof reason, err) < 0)
         return -1;
+    if (agent_fit(vm->profile, d->memory_bytes, d->vcpus, err) < 0)
+        return err_at(err, "profile '%s'", vm->profile->name);
     const struct vt_ops *ops = vt_find(vm->profile->type);
     if (!ops)
         return err_set(err, E_UNAVAIL, "this agent has no type '%s'",

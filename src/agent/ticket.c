@@ -2,28 +2,122 @@
 /* From a ticket to the profile it grants. */
 #include "agent/ticket.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "base/dirs.h"
+#include "image/store.h"
 #include "profile/profile.h"
 #include "proto/ticket.h"
+
+/* Array tasks, "42_7", share the ticket of job 42. */
+static char *submission_of(const char *job)
+{
+    return strndup(job, strcspn(job, "_"));
+}
+
+static int count_of(struct agent *a, const char *job)
+{
+    struct vm *vm;
+    int n = 0;
+    list_each (vm, &a->vms, in)
+        n += vm->job && !strcmp(vm->job, job) && state_is_live(vm->state);
+    return n;
+}
+
+/* The image must still be what it was at submission. */
+static int same_image(const struct profile *p, const char *digest, struct err *err)
+{
+    AUTO(image) img = NULL;
+    if (!digest)
+        return 0;
+    if (image_find(p->image, &img, err) < 0)
+        return err_at(err, "profile '%s'", p->name);
+    if (!img->digest || strcmp(img->digest, digest) != 0)
+        return err_set(
+            err, E_PERM,
+            "image '%s' is not the one of submission any more; submit again, "
+            "or name its version: --vm-image=NAME@VERSION",
+            p->image);
+    return 0;
+}
 
 int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
                  struct profile **out, struct err *err)
 {
     AUTO_STR keys_dir = dirs_path(DIRS_CONFIG, "keys");
     AUTO_STR claims = dirs_path(DIRS_STATE, "tickets");
+    AUTO_STR submission = job ? submission_of(job) : NULL;
     AUTO(ticket_keys) keys = NULL;
     AUTO(ticket) t = NULL;
-    if (!keys_dir || !claims)
+    AUTO(profile) p = NULL;
+    const char *digest = NULL;
+    json_t *profile;
+    int vms, own = 0;
+    if (!keys_dir || !claims || (job && !submission))
         return err_oom(err);
     if (ticket_keys_load(keys_dir, &keys, err) < 0 ||
-        ticket_open(text, keys, time(NULL), uid, job, &t, err) < 0)
+        ticket_open(text, keys, time(NULL), uid, submission, &t, err) < 0)
         return -1;
-    if (job && ticket_claim(claims, t, job, time(NULL), err) < 0)
+    if (submission && ticket_claim(claims, t, submission, time(NULL), err) < 0)
         return -1;
-    json_t *profile = json_object_get(t->grant, "profile");
-    if (!profile)
-        return err_set(err, E_INPUT, "the ticket grants no profile");
-    return profile_from_json(profile, out, err);
+    if (rpc_unpack(t->grant, err, "ticket", "{s:o, s:i, s?s, s?b}", "profile", &profile,
+                   "vms", &vms, "digest", &digest, "own", &own) < 0 ||
+        profile_from_json(profile, &p, err) < 0)
+        return -1;
+    if (job && count_of(a, job) >= vms)
+        return err_set(err, E_PERM, "the ticket is for %d machine%s a node", vms,
+                       vms == 1 ? "" : "s");
+    if (same_image(p, digest, err) < 0)
+        return -1;
+    *out = move(p);
+    return 0;
+}
+
+/* --- the job's size ----------------------------------------------------------------- */
+
+enum { MIB = 1 << 20 };
+
+/* What a hypervisor takes besides the guest's memory: itself, and page tables. */
+static uint64_t overhead(enum profile_type type, uint64_t job)
+{
+    switch (type) {
+    case PROFILE_FAKE:
+    case PROFILE_LXC:
+        return 0;
+    case PROFILE_HPC:
+        return 16 * MIB + job / 128;
+    default:
+        return 96 * MIB + job / 128;
+    }
+}
+
+int agent_fit(struct profile *p, uint64_t memory_bytes, uint32_t vcpus, struct err *err)
+{
+    if (memory_bytes) {
+        uint64_t unit = p->page_bytes > MIB ? p->page_bytes : 2 * MIB;
+        uint64_t takes = overhead(p->type, memory_bytes);
+        uint64_t left = memory_bytes > takes ? memory_bytes - takes : 0;
+        left -= left % unit;
+        if (left < p->memory_bytes)
+            return err_set(err, E_INPUT,
+                           "it needs %llu MiB and its hypervisor %llu MiB, but the job "
+                           "has %llu MiB for it here; ask for more with --mem",
+                           (unsigned long long)p->memory_bytes / MIB,
+                           (unsigned long long)overhead(p->type, p->memory_bytes) / MIB,
+                           (unsigned long long)memory_bytes / MIB);
+        /* Huge pages come from a pool of the node, not from the job's memory. */
+        if (p->page_bytes <= 4096)
+            p->memory_bytes = left;
+    }
+    if (vcpus) {
+        if (vcpus < p->vcpus)
+            return err_set(err, E_INPUT,
+                           "it needs %u CPUs, but the job has %u for it here; ask for "
+                           "more with --cpus-per-task",
+                           p->vcpus, vcpus);
+        if (!p->cpu_pin.count)
+            p->vcpus = vcpus;
+    }
+    return 0;
 }

@@ -6,3 +6,9 @@
 /* The profile that the ticket grants uid for this job (NULL: not known). */
 int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
                  struct profile **out, struct err *err);
+
+/* The machine's size from the job's: its share of the job's memory less what the
+ * hypervisor takes (stated in lodge-slurm(8)), and all its CPUs. E_INPUT when the profile
+ * needs more than that. 0: not told, the profile's own. */
+int agent_fit(struct profile *p, uint64_t memory_bytes, uint32_t vcpus,
+              struct err *err);
