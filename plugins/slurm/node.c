@@ -72,7 +72,7 @@ static json_t *record_of(const char *control, uint32_t job, uid_t uid, struct er
 {
     AUTO_JSON said = json_loads(control, JSON_REJECT_DUPLICATES, NULL);
     const char *ticket, *profile;
-    int vms, host_script, keep;
+    int vms, host_script, keep, array;
     const char *node = getenv("SLURMD_NODENAME");
     char host[64] = "node";
 
@@ -80,9 +80,9 @@ static json_t *record_of(const char *control, uint32_t job, uid_t uid, struct er
         err_set(err, E_INPUT, "the job's " PLUGIN_ENV " is damaged");
         return NULL;
     }
-    if (rpc_unpack(said, err, PLUGIN_ENV, "{s:s, s:s, s:i, s:b, s:b !}", "ticket",
+    if (rpc_unpack(said, err, PLUGIN_ENV, "{s:s, s:s, s:i, s:b, s:b, s:b !}", "ticket",
                    &ticket, "profile", &profile, "vms", &vms, "host_script",
-                   &host_script, "keep", &keep) < 0)
+                   &host_script, "keep", &keep, "array", &array) < 0)
         return NULL;
     if (vms < 1 || vms > PLUGIN_VMS_MAX) {
         err_set(err, E_INPUT, "%d machines a node: give 1 to %d", vms, PLUGIN_VMS_MAX);
@@ -93,26 +93,34 @@ static json_t *record_of(const char *control, uint32_t job, uid_t uid, struct er
         host[strcspn(host, ".")] = '\0';
         node = host;
     }
-    json_t *r =
-        json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:b, s:b}", "job", (json_int_t)job,
-                  "uid", (json_int_t)uid, "node", node, "ticket", ticket, "profile",
-                  profile, "vms", vms, "host_script", host_script, "keep", keep);
+    json_t *r = json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:b, s:b, s:b}", "job",
+                          (json_int_t)job, "uid", (json_int_t)uid, "node", node,
+                          "ticket", ticket, "profile", profile, "vms", vms,
+                          "host_script", host_script, "keep", keep, "array", array);
     if (!r)
         err_oom(err);
     return r;
 }
 
-/* Array tasks share one submission and one ticket: their name says so. Only the prolog is
- * told; the external step knows just the number. */
-static char *job_name(uint32_t job)
+/* Array tasks share one submission and one ticket: their name, "42_7", says so. Slurm 22.05
+ * tells neither prolog nor external step, so slurmctld is asked; for arrays only, and it
+ * is believed, not the user. */
+static char *job_name(const struct plugin_args *a, uint32_t job, bool array)
 {
-    const char *array = getenv("SLURM_ARRAY_JOB_ID"),
-               *task = getenv("SLURM_ARRAY_TASK_ID");
-    uint64_t a, t;
+    char number[16];
+    const char *const argv[] = {a->helper, "name", number, NULL};
+    const struct proc_spec spec = {.argv = argv, .die_with_us = true};
+    struct err err = {0};
+    AUTO_STR text = NULL;
 
-    if (array && task && str_to_u64(array, &a) && str_to_u64(task, &t))
-        return str_printf("%" PRIu64 "_%" PRIu64, a, t);
-    return str_printf("%" PRIu32, job);
+    snprintf(number, sizeof number, "%" PRIu32, job);
+    if (!array)
+        return strdup(number);
+    if (proc_run(&spec, HELPER_MS, &text, &err) < 0) {
+        slurm_error("lodge: name of job %s: %s", number, err.text);
+        return strdup(number);
+    }
+    return strndup(text, strcspn(text, "\n"));
 }
 
 static int set_failed(json_t *record, const char *text)
@@ -137,7 +145,7 @@ int node_prolog(spank_t sp, const struct plugin_args *a, struct err *err)
     if (!record)
         record = json_pack("{s:I, s:I, s:s, s:i, s:s}", "job", (json_int_t)job, "uid",
                            (json_int_t)uid, "node", "", "vms", 0, "failed", why.text);
-    AUTO_STR name = job_name(job);
+    AUTO_STR name = job_name(a, job, json_is_true(json_object_get(record, "array")));
     if (!record || !name || json_object_set_new(record, "name", json_string(name)) < 0)
         return err_oom(err);
     if (record_write(a->record, job, record, err) < 0)

@@ -61,6 +61,7 @@ int plugin_options_get(struct plugin_options *out, struct err *err);
 struct plugin_request {
     uint64_t memory_mib; /* a node */
     unsigned cpus;       /* a node */
+    bool array;          /* a job array: several jobs use the one ticket */
 };
 void plugin_request_get(struct plugin_request *out);
 /* The same from given words; for tests. `script` may be NULL. */

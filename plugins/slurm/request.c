@@ -15,7 +15,16 @@
 #include "base/own.h"
 #include "base/str.h"
 
-enum what { W_MEM, W_MEM_CPU, W_CPUS_TASK, W_TASKS_NODE, W_TASKS, W_NODES, W_COUNT };
+enum what {
+    W_MEM,
+    W_MEM_CPU,
+    W_CPUS_TASK,
+    W_TASKS_NODE,
+    W_TASKS,
+    W_NODES,
+    W_ARRAY,
+    W_COUNT
+};
 static const struct {
     const char *name;
     char letter;
@@ -27,6 +36,7 @@ static const struct {
     [W_TASKS_NODE] = {"ntasks-per-node", 0, "NTASKS_PER_NODE"},
     [W_TASKS] = {"ntasks", 'n', "NTASKS"},
     [W_NODES] = {"nodes", 'N', "NNODES"},
+    [W_ARRAY] = {"array", 'a', "ARRAY_INX"},
 };
 /* Short options of sbatch, salloc and srun that take a value, to know what is a value.
  */
@@ -59,7 +69,7 @@ static void take_word(struct found *f, char *const *argv, int *i)
                 continue;
             return;
         }
-        if (known[w].letter && a[0] == '-' && a[1] == known[w].letter) {
+        if (known[w].letter && a[0] == '-' && a[1] != '-' && a[1] == known[w].letter) {
             keep(f, w, a[2] ? a + 2 : argv[*i + 1] ? argv[++*i] : "");
             return;
         }
@@ -149,7 +159,8 @@ static void conclude(struct found *f, struct plugin_request *out)
         tasks = (all + nodes - 1) / nodes;
     else if (!tasks && all && !nodes)
         tasks = 0;
-    *out = (struct plugin_request){.memory_mib = mib(f->value[W_MEM])};
+    *out = (struct plugin_request){.memory_mib = mib(f->value[W_MEM]),
+                                   .array = f->value[W_ARRAY] != NULL};
     if (per_task && (tasks || !all))
         out->cpus = per_task * (tasks ? tasks : 1);
     else if (tasks)

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,35 @@ static int verb_requeue(int argc, char **argv, struct err *err)
     if (drain(argv[1], err) < 0)
         return -1;
     return scontrol("requeue", argv[0], NULL, NULL, err);
+}
+
+/* --- name --- */
+static bool field(const char *text, const char *name, uint64_t *out)
+{
+    char word[24];
+    const char *at = strstr(text, name);
+
+    if (!at)
+        return false;
+    at += strlen(name);
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " \n"), at);
+    return str_to_u64(word, out);
+}
+
+static int verb_name(int argc, char **argv, struct err *err)
+{
+    const char *const words[] = {"scontrol", "-o", "show", "job", argv[0], NULL};
+    const struct proc_spec spec = {.argv = words, .die_with_us = true};
+    AUTO_STR text = NULL;
+    uint64_t array, task;
+
+    if (proc_run(&spec, SCONTROL_MS, &text, err) < 0)
+        return -1;
+    if (field(text, "ArrayJobId=", &array) && field(text, "ArrayTaskId=", &task))
+        printf("%" PRIu64 "_%" PRIu64 "\n", array, task);
+    else
+        printf("%s\n", argv[0]);
+    return 0;
 }
 
 /* --- sentinel ----------------------------------------------------------------------
@@ -201,13 +231,16 @@ int main(int argc, char **argv)
         int args; /* at least */
         int (*run)(int argc, char **argv, struct err *err);
     } verbs[] = {
-        {"sentinel", 5, verb_sentinel},
-        {"keep", 1, verb_keep},
-        {"drain", 2, verb_drain},
+        {"sentinel", 5, verb_sentinel}, {"keep", 1, verb_keep},
+        {"name", 1, verb_name},         {"drain", 2, verb_drain},
         {"requeue", 2, verb_requeue},
     };
     struct err err = {0};
 
+    /* Slurm gives prologs and its own steps no PATH. Never the user's: we may be root. */
+    if (argc > 1 && strcmp(argv[1], "keep") != 0)
+        setenv("PATH", "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin",
+               1);
     for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(verbs); i++) {
         if (strcmp(argv[1], verbs[i].name) != 0 || argc - 2 < verbs[i].args)
             continue;

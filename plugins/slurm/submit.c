@@ -90,12 +90,13 @@ static int issue(const struct plugin_args *a, json_t *q, json_t **answer,
 }
 
 /* What the nodes are told. The ticket is signed; the rest is the user's to choose. */
-static char *control(const struct plugin_options *o, const json_t *answer)
+static char *control(const struct plugin_options *o, bool array, const json_t *answer)
 {
-    AUTO_JSON job = json_pack(
-        "{s:O, s:O, s:O, s:b, s:b}", "ticket", json_object_get(answer, "ticket"),
-        "profile", json_object_get(answer, "profile"), "vms",
-        json_object_get(answer, "vms"), "host_script", o->host_script, "keep", o->keep);
+    AUTO_JSON job = json_pack("{s:O, s:O, s:O, s:b, s:b, s:b}", "ticket",
+                              json_object_get(answer, "ticket"), "profile",
+                              json_object_get(answer, "profile"), "vms",
+                              json_object_get(answer, "vms"), "host_script",
+                              o->host_script, "keep", o->keep, "array", array);
 
     return job ? json_dumps(job, JSON_COMPACT) : NULL;
 }
@@ -133,7 +134,7 @@ int plugin_submit(spank_t sp, const struct plugin_args *a, struct err *err)
     }
     if (!json_is_string(json_object_get(answer, "ticket")) ||
         !json_is_integer(json_object_get(answer, "vms")) ||
-        !(text = control(&o, answer)))
+        !(text = control(&o, r.array, answer)))
         return err_set(err, E_PROTO, "lodged's answer has no ticket");
     if (spank_job_control_setenv(sp, PLUGIN_ENV, text, 1) != ESPANK_SUCCESS)
         return err_set(err, E_FAIL, "the ticket cannot be put into the job");

@@ -58,8 +58,10 @@ static char **words(spank_t sp, const struct plugin_args *a, const json_t *recor
     out[n++] = (char *)a->agent;
     out[n++] = "--vm";
     out[n++] = (char *)vm;
-    if (batch)
+    if (batch) {
         out[n++] = "--script";
+        out[n++] = argv[0];
+    }
     out[n++] = "--";
     memcpy(out + n, argv, (size_t)argc * sizeof *argv);
     return out;
