@@ -56,6 +56,21 @@ cat >late.xml <<'XML'
 <cluster><name>late</name><members><member name="w" profile="slow" count="4"/></members></cluster>
 XML
 
+test_expect_success 'a site is set up, twice is once, and its gaps have codes' '
+    test_must_fail lodge site verify -o code --noheader >gaps &&
+    grep ssh-key gaps && grep no-lodged gaps &&
+    lodge site init >said && grep "wrote .*lodge.conf" said &&
+    test "$(stat -c %a "$LODGE_CONFIG_DIR/id_ed25519")" = 600 &&
+    grep "restrict,command=" "$LODGE_CONFIG_DIR/node-setup.txt" &&
+    lodge site init >said && grep "there already" said &&
+    chmod 644 "$LODGE_CONFIG_DIR/keys/signing.key" &&
+    test_must_fail lodge site verify -o code --noheader >gaps &&
+    grep ticket-key gaps && chmod 600 "$LODGE_CONFIG_DIR/keys/signing.key" &&
+    echo "sharse = /home" >>"$LODGE_CONFIG_DIR/lodge.conf" &&
+    test_must_fail lodge site verify >gaps && grep "did you mean .shares" gaps &&
+    sed -i \$d "$LODGE_CONFIG_DIR/lodge.conf"
+'
+
 test_expect_success 'lodged starts, a second one of the same store is refused' '
     controller &&
     until_true 100 test -S "$LODGE_RUN_DIR/lodged.sock" &&

@@ -20,6 +20,7 @@ lodge_SOURCES = \
     src/cli/out.c \
     src/cli/profile.c \
     src/cli/run.c \
+    src/cli/site.c \
     src/cli/store.c \
     src/cli/vm.c src/cli/vm.h \
     src/cli/vm_console.c \

@@ -4,7 +4,17 @@
 
 #include <stddef.h>
 
+/* clang-format off */
 const struct cli_noun *const cli_nouns[] = {
-    &cli_noun_profile, &cli_noun_cluster, &cli_noun_image,   &cli_noun_node,
-    &cli_noun_vm, &cli_noun_run, &cli_noun_op,      &cli_noun_store,   &cli_noun_explain, NULL,
+    &cli_noun_run,
+    &cli_noun_profile,
+    &cli_noun_cluster,
+    &cli_noun_image,
+    &cli_noun_vm,
+    &cli_noun_node,
+    &cli_noun_op,
+    &cli_noun_store,
+    &cli_noun_site,
+    &cli_noun_explain,
+    NULL,
 };

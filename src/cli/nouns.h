@@ -12,3 +12,4 @@ extern const struct cli_noun cli_noun_store;
 extern const struct cli_noun cli_noun_explain;
 extern const struct cli_noun cli_noun_run;
 extern const struct cli_noun cli_noun_vm;
+extern const struct cli_noun cli_noun_site;
