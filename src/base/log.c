@@ -36,10 +36,12 @@ static const struct {
 static bool stderr_is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
-    unsigned long long dev, ino;
+    char *colon;
     struct stat st;
-    return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
-           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+    if (!stream || fstat(STDERR_FILENO, &st) < 0 ||
+        strtoull(stream, &colon, 10) != st.st_dev || *colon != ':')
+        return false;
+    return strtoull(colon + 1, &colon, 10) == st.st_ino && !*colon;
 }
 
 static int journal_connect(void)

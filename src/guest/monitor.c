@@ -237,8 +237,8 @@ static pid_t parent_of(pid_t pid)
         return 0;
     text[n] = '\0';
     char *p = strrchr(text, ')');
-    int parent = 0;
-    return p && sscanf(p + 1, " %*c %d", &parent) == 1 ? parent : 0;
+    /* Behind the name: " S 123 ...", state and parent. */
+    return p && strlen(p) > 4 ? strtol(p + 4, NULL, 10) : 0;
 }
 
 static int by_number(const void *a, const void *b)

@@ -109,10 +109,7 @@ static int op_shutdown(struct guest *g, const json_t *request, json_t **result,
 static json_int_t meminfo(const char *text, const char *name)
 {
     const char *at = strstr(text, name);
-    long long kib = 0;
-    if (at)
-        sscanf(at + strlen(name), ": %lld", &kib);
-    return kib * 1024;
+    return at ? strtoll(at + strlen(name) + 1, NULL, 10) * 1024 : 0;
 }
 
 static json_t *cpu_times(void)
@@ -120,9 +117,11 @@ static json_t *cpu_times(void)
     AUTO_STR text = NULL;
     unsigned long long t[8] = {0};
     double ms = 1000.0 / sysconf(_SC_CLK_TCK);
-    if (fd_read_file("/proc/stat", 1 << 20, &text, NULL, NULL) == 0)
-        sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2],
-               &t[3], &t[4], &t[5], &t[6], &t[7]);
+    if (fd_read_file("/proc/stat", 1 << 20, &text, NULL, NULL) == 0) {
+        char *p = text + strcspn(text, " ");
+        for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+            t[i] = strtoull(p, &p, 10);
+    }
     return json_pack(
         "{s:I, s:I, s:I, s:I, s:I}", "user", (json_int_t)((t[0] + t[1]) * ms), "system",
         (json_int_t)((t[2] + t[5] + t[6]) * ms), "idle", (json_int_t)(t[3] * ms),

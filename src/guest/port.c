@@ -34,15 +34,15 @@ static bool read_word(const char *dir, const char *leaf, char *buf, size_t size)
 /* Open the device of the port; its node is made if nobody else did. */
 static int open_device(const char *dir)
 {
-    char dev[32];
-    unsigned major, minor;
+    char dev[32], *colon;
     AUTO_STR path = str_printf("/dev/%s", dir);
     if (!path)
         return -1;
     int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0 || errno != ENOENT || !read_word(dir, "dev", dev, sizeof dev) ||
-        sscanf(dev, "%u:%u", &major, &minor) != 2)
+        !(colon = strchr(dev, ':')))
         return fd;
+    unsigned major = strtoul(dev, NULL, 10), minor = strtoul(colon + 1, NULL, 10);
     AUTO_STR own = str_printf("/run/lodge-%s", dir);
     if (!own)
         return -1;

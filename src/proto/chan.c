@@ -39,9 +39,11 @@ uint32_t chan_peer_tag(const struct chan *c)
 static void send_hello(struct chan *c, bool flush)
 {
     /* Zeros longer than any frame end whatever the other end still waits for. */
-    static const uint8_t zeros[CHAN_PAYLOAD_MAX + WIRE_HEADER + WIRE_TRAILER];
-    if (flush && !chan_put_bytes(c, zeros, sizeof zeros))
-        return;
+    static const uint8_t
+        zeros[(CHAN_PAYLOAD_MAX + WIRE_HEADER + WIRE_TRAILER) / 64 + 1];
+    for (int i = 0; flush && i < 64; i++)
+        if (!chan_put_bytes(c, zeros, sizeof zeros))
+            return;
     struct wire_hello h = {.version = CHAN_VERSION,
                            .role = c->config.role,
                            .nonce = c->nonce,
