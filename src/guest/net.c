@@ -10,10 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/fd.h"
+#include "base/own.h"
 #include "base/str.h"
 #include "guest/identity.h"
 
@@ -92,19 +93,30 @@ static bool parse_address(const char *text, struct address *a)
     return true;
 }
 
+static bool has_mac(int sock, const char *name, const char *mac)
+{
+    struct ifreq r = {0};
+    char text[24];
+    snprintf(r.ifr_name, sizeof r.ifr_name, "%s", name);
+    if (ioctl(sock, SIOCGIFHWADDR, &r) < 0)
+        return false;
+    const unsigned char *b = (const unsigned char *)r.ifr_hwaddr.sa_data;
+    snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3],
+             b[4], b[5]);
+    return !strcasecmp(text, mac);
+}
+
 /* The index of the interface with this MAC; 0 if there is none. */
 static unsigned by_mac(const char *mac)
 {
+    AUTO_FD sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct if_nameindex *all = if_nameindex();
     unsigned found = 0;
-    for (struct if_nameindex *i = all; i && i->if_index && !found; i++) {
-        AUTO_STR path = str_printf("/sys/class/net/%s/address", i->if_name);
-        AUTO_STR text = NULL;
-        if (path && fd_read_file(path, 100, &text, NULL, NULL) == 0 &&
-            !strncasecmp(text, mac, strlen(mac)) && text[strlen(mac)] == '\n')
+    for (struct if_nameindex *i = all; i && i->if_index && !found; i++)
+        if (has_mac(sock, i->if_name, mac))
             found = i->if_index;
-    }
-    if_freenameindex(all);
+    if (all)
+        if_freenameindex(all);
     return found;
 }
 
@@ -218,19 +230,16 @@ static void apply_interface(int nl, const json_t *entry, size_t number,
     }
     if (set_link(nl, index, mtu) < 0)
         identity_warn(warnings, "interface '%s': %s", called, strerror(errno));
-    json_array_foreach (addresses, i, text) {
-        struct address *a = &want[wanted];
-        if (wanted == HELD_MAX || !parse_address(json_string_value(text), a))
-            identity_warn(warnings, "interface '%s': address %zu is wrong", called,
-                          i + 1);
-        else if (change_address(nl, RTM_NEWADDR, index, a) < 0)
-            identity_warn(warnings, "interface '%s': address '%s': %s", called,
-                          json_string_value(text), strerror(errno));
-        else
-            wanted++;
-    }
     if (!addresses)
         return;
+    json_array_foreach (addresses, i, text) {
+        if (wanted < HELD_MAX && parse_address(json_string_value(text), &want[wanted]))
+            wanted++;
+        else
+            identity_warn(warnings, "interface '%s': address %zu is wrong", called,
+                          i + 1);
+    }
+    /* Old ones first: with the first address of a net the kernel drops the others. */
     list_addresses(index, &held);
     for (i = 0; i < held.n; i++) {
         for (k = 0; k < wanted && !same(&held.list[i], &want[k]); k++)
@@ -238,6 +247,10 @@ static void apply_interface(int nl, const json_t *entry, size_t number,
         if (k == wanted)
             change_address(nl, RTM_DELADDR, index, &held.list[i]);
     }
+    for (i = 0; i < wanted; i++)
+        if (change_address(nl, RTM_NEWADDR, index, &want[i]) < 0)
+            identity_warn(warnings, "interface '%s': address %zu: %s", called, i + 1,
+                          strerror(errno));
 }
 
 static void apply_route(int nl, const json_t *entry, size_t number, json_t *warnings)

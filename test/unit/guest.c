@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,7 +143,22 @@ static bool turn(int wait_ms)
         }                                                                              \
     } while (0)
 
-static void launch(bool worker)
+/* In namespaces of its own, with an /etc of its own, so that it may be told who it is. */
+static void enclose(void)
+{
+    static const char setup[] =
+        "ip link add d0 type veth peer name d1 && ip link set d0 address "
+        "52:54:00:00:00:01 && mount --make-rprivate / && mount -t tmpfs tmpfs /etc && "
+        "mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /home && mkdir /mnt/share "
+        "&& "
+        "echo there >/mnt/share/file && echo old::1:1::/: >/etc/passwd";
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS) < 0 || system(setup) != 0)
+        _exit(98);
+}
+
+enum how { WORKER, SUPERVISED, ENCLOSED };
+
+static void launch(enum how how)
 {
     int pair[2];
     char number[16], path[4096];
@@ -153,8 +169,10 @@ static void launch(bool worker)
     if (host.pid == 0) {
         int fd = fcntl(pair[1], F_DUPFD, 10);
         snprintf(number, sizeof number, "%d", fd);
-        execl(path, path, "--fd", number, "--no-identity", worker ? "--worker" : NULL,
-              NULL);
+        if (how == ENCLOSED)
+            enclose();
+        execl(path, path, "--fd", number, how == SUPERVISED ? "--daemon" : "--worker",
+              how == ENCLOSED ? NULL : "--no-identity", NULL);
         _exit(99);
     }
     close(pair[1]);
@@ -176,7 +194,7 @@ static int land(void)
 
 static int setup(void **state)
 {
-    launch(true);
+    launch(WORKER);
     return 0;
 }
 
@@ -189,7 +207,8 @@ static void ask(struct job *j, json_t *request)
 {
     struct err err;
     j->status = j->sig = -1;
-    if (!json_object_get(request, "uid") && geteuid() == 0) {
+    bool command = json_object_get(request, "argv") || json_object_get(request, "path");
+    if (command && !json_object_get(request, "uid") && geteuid() == 0) {
         json_object_set_new(request, "uid", json_integer(0));
         json_object_set_new(request, "gid", json_integer(0));
     }
@@ -610,7 +629,7 @@ static void test_copy(void **state)
 static void test_killed_worker(void **state)
 {
     teardown(state);
-    launch(false);
+    launch(SUPERVISED);
     struct job ping = {0}, j = {0};
     json_t *request = shell("echo $PPID; sleep 60");
     json_object_set_new(request, "die", json_true());
@@ -632,6 +651,68 @@ static void test_killed_worker(void **state)
     job_done(&j);
 }
 
+static void check_identity(const char *identity, const char *script)
+{
+    struct job tell = {0}, look = {0};
+    ask(&tell, json_loads(identity, 0, NULL));
+    UNTIL(tell.over);
+    assert_string_equal(tell.error, "");
+    run(&look, shell(script));
+    if (look.status)
+        fail_msg("%s: %s%s", script, look.out[1].data, look.out[2].data);
+    job_done(&tell);
+    job_done(&look);
+}
+
+static void test_identity(void **state)
+{
+    if (geteuid() != 0)
+        skip(); /* namespaces of one's own want root */
+    teardown(state);
+    launch(ENCLOSED);
+    struct job early = {0}, wrong = {0};
+    ask(&early, shell("true"));
+    UNTIL(early.over);
+    assert_string_equal(early.error, "state"); /* nobody said who we are yet */
+    ask(&wrong, json_pack("{s:s, s:i}", "op", "identity", "hostname", 7));
+    UNTIL(wrong.over);
+    assert_string_equal(wrong.error, "protocol");
+    check_identity(
+        "{\"op\":\"identity\",\"hostname\":\"n1\",\"machine_id\":"
+        "\"0123456789abcdef0123456789abcdef\",\"interfaces\":[{\"mac\":"
+        "\"52:54:00:00:00:01\",\"mtu\":1400,\"addresses\":[\"10.9.0.2/24\","
+        "\"fd09::2/64\"]}],\"routes\":[{\"to\":\"default\",\"via\":\"10.9.0.1\"},"
+        "{\"to\":\"10.77.0.0/16\",\"via\":\"10.9.0.9\"}],\"dns\":[\"10.9.0.3\"],"
+        "\"search\":[\"cluster\"],\"hosts\":[{\"address\":\"10.9.0.2\",\"names\":"
+        "[\"n1\",\"n1.cluster\"]}],\"groups\":[{\"name\":\"g\",\"gid\":4000,"
+        "\"members\":[\"u\"]}],\"users\":[{\"name\":\"u\",\"uid\":4001,\"gid\":4000,"
+        "\"home\":\"/home/u\",\"shell\":\"/bin/none\"}],\"mounts\":[{\"tag\":"
+        "\"/mnt/share\",\"target\":\"/mnt/to/here\",\"type\":\"bind\",\"readonly\":"
+        "true}],\"ssh_host_keys\":[{\"type\":\"ed25519\",\"private\":\"SECRET\"}]}",
+        "set -ex; test $(hostname) = n1; test $(cat /etc/hostname) = n1;"
+        "grep -q ^0123456789abcdef0123456789abcdef$ /etc/machine-id;"
+        "ip -o addr show d0 | grep 10.9.0.2/24; ip -o addr show d0 | grep fd09::2/64;"
+        "ip link show d0 | grep 'mtu 1400'; ip route | grep '^default via 10.9.0.1';"
+        "ip route | grep '^10.77.0.0/16 via 10.9.0.9'; ip link show lo | grep -q UP,;"
+        "grep -q '^10.9.0.2 n1 n1.cluster$' /etc/hosts;"
+        "grep -q '^nameserver 10.9.0.3$' /etc/resolv.conf;"
+        "grep -q '^search cluster$' /etc/resolv.conf; grep -q '^g:x:4000:u$' "
+        "/etc/group;"
+        "grep -q '^old::1' /etc/passwd;"
+        "grep -q '^u:x:4001:4000::/home/u:/bin/sh$' /etc/passwd;"
+        "test $(stat -c %u:%g:%a /home/u) = 4001:4000:700; cat /mnt/to/here/file;"
+        "! touch /mnt/to/here/x; test $(stat -c %a /etc/ssh/ssh_host_ed25519_key) = "
+        "600");
+    /* Again, as after a thaw: what changed changes, what was there stays once. */
+    check_identity(
+        "{\"op\":\"identity\",\"hostname\":\"n2\",\"interfaces\":[{\"mac\":"
+        "\"52:54:00:00:00:01\",\"addresses\":[\"10.9.0.5/24\"]}],\"users\":[{\"name\":"
+        "\"u\",\"uid\":4002,\"gid\":4000,\"home\":\"/home/u\"}]}",
+        "set -ex; test $(hostname) = n2; ip -o addr show d0 | grep 10.9.0.5/24;"
+        "! ip -o addr show d0 | grep 10.9.0.2; ! ip -o addr show d0 | grep fd09;"
+        "test $(grep -c ^u: /etc/passwd) = 1; grep ^u:x:4002: /etc/passwd");
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -644,7 +725,7 @@ int main(void)
         cmocka_unit_test(test_pty),           cmocka_unit_test(test_die),
         cmocka_unit_test(test_attach),        cmocka_unit_test(test_many),
         cmocka_unit_test(test_questions),     cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_killed_worker),
+        cmocka_unit_test(test_killed_worker), cmocka_unit_test(test_identity),
     };
     return cmocka_run_group_tests_name("guest", tests, setup, teardown);
 }
