@@ -242,18 +242,17 @@ static bool node_fault(enum err_code code)
 /* A child of this stepd, in its tracking group, for suspend and resume: see the helper.
  */
 static void sentinel(const struct plugin_args *a, uint32_t job, const char *name,
-                     const char *profile, pid_t task)
+                     const char *profile)
 {
-    char number[16], peer[16];
-    const char *const argv[] = {a->helper, "sentinel", number,  name,
-                                a->agent,  peer,       profile, NULL};
+    char number[16];
+    const char *const argv[] = {a->helper, "sentinel", number, name,
+                                a->agent,  profile,    NULL};
     const int fds[] = {-1, -1, -1};
     const struct proc_spec spec = {.argv = argv, .fds = fds, .nfds = 3};
     struct err err = {0};
     AUTO_FD pidfd = -1;
 
     snprintf(number, sizeof number, "%" PRIu32, job);
-    snprintf(peer, sizeof peer, "%d", (int)task);
     if (proc_spawn(&spec, &pidfd, NULL, &err) < 0)
         slurm_error("lodge: sentinel: %s; this job's machines do not suspend",
                     err.text);
@@ -265,7 +264,6 @@ int node_extern(spank_t sp, const struct plugin_args *a, struct err *err)
     AUTO(rpc_client) agent = NULL;
     struct err why = {0};
     uint32_t job = 0, node = 0;
-    pid_t task = 0;
     int rc;
 
     if (spank_get_item(sp, S_JOB_ID, &job) != ESPANK_SUCCESS)
@@ -278,9 +276,8 @@ int node_extern(spank_t sp, const struct plugin_args *a, struct err *err)
     const char *name = json_string_value(json_object_get(record, "name"));
     if (!name)
         return err_set(err, E_BUG, "the record of job %" PRIu32 " has no name", job);
-    spank_get_item(sp, S_TASK_PID, &task);
     spank_get_item(sp, S_JOB_NODEID, &node);
-    AUTO_JSON groups = cgroups_of_job(task > 0 ? task : getpid(), job);
+    AUTO_JSON groups = cgroups_of_job(getpid(), job);
     json_object_set(record, "cgroups", groups);
     /* Written before the deed: the epilog of a crashed node knows what to look for. */
     if (record_write(a->record, job, record, err) < 0)
@@ -297,8 +294,8 @@ int node_extern(spank_t sp, const struct plugin_args *a, struct err *err)
         helper(a, "requeue", job, why.text);
     if (rc == 0)
         sentinel(a, job, name,
-                 node == 0 ? json_string_value(json_object_get(record, "profile")) : "",
-                 task);
+                 node == 0 ? json_string_value(json_object_get(record, "profile"))
+                           : "");
     return 0;
 }
 

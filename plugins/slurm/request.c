@@ -38,9 +38,15 @@ static const struct {
     [W_NODES] = {"nodes", 'N', "NNODES"},
     [W_ARRAY] = {"array", 'a', "ARRAY_INX"},
 };
-/* Short options of sbatch, salloc and srun that take a value, to know what is a value.
- */
-static const char letters_with_value[] = "AabcCdDeFGiIJkLmMnNopPqrStTvwWxX";
+/* Short options of sbatch, salloc and srun that take a value, to know what is a value; W
+ * does only in srun. */
+static const char letters_with_value[] = "AaBbcCdDeFGiJLmMnNopPqrStTwx";
+
+static bool takes_value(char letter)
+{
+    return strchr(letters_with_value, letter) ||
+           (letter == 'W' && !strcmp(program_invocation_short_name, "srun"));
+}
 
 struct found {
     char *value[W_COUNT];
@@ -74,8 +80,8 @@ static void take_word(struct found *f, char *const *argv, int *i)
             return;
         }
     }
-    if (a[0] == '-' && a[1] != '-' && a[1] && !a[2] &&
-        strchr(letters_with_value, a[1]) && argv[*i + 1])
+    if (a[0] == '-' && a[1] != '-' && a[1] && !a[2] && takes_value(a[1]) &&
+        argv[*i + 1])
         ++*i;
 }
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lodge-slurm: what the plugin has done by a process of its own.
  *
- *   sentinel JOBID NAME SOCKET PEER PROFILE
+ *   sentinel JOBID NAME SOCKET PROFILE
  *       A child of the external step's slurmstepd, in that step's tracking group:
  * Slurm's suspend sends TSTP to it before it freezes the rest, resume CONT after. They
  *       become vm.pause and vm.resume of all the job's machines. First tells slurmctld
- * the profile, as the job's AdminComment. keep PROGRAM ARG... Run the program; when it
+ * the profile, unless it is empty, as the job's AdminComment. keep PROGRAM ARG... Run the program; when it
  * has ended, stay until the job does, so that its machines can be looked at. drain
  * JOBID REASON, requeue JOBID REASON This node has a fault: drain it, with the reason;
  * requeue also sends the job elsewhere (or fails it, if it cannot be requeued). */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -104,27 +106,40 @@ static int verb_name(int argc, char **argv, struct err *err)
 
 /* --- sentinel ----------------------------------------------------------------------
  */
-/* Slurm signals what is in the step's freezer group: go where our sibling is. */
-static void join(const char *peer)
+/* The freezer group of process pid ("/..."); the caller's. NULL: none. */
+static char *freezer_of(const char *pid)
 {
-    AUTO_STR path = str_printf("/proc/%s/cgroup", peer);
+    AUTO_STR path = str_printf("/proc/%s/cgroup", pid);
     AUTO_STR text = NULL;
+    char *at;
 
     if (!path || fd_read_file(path, 65536, &text, NULL, NULL) < 0)
-        return;
-    char *at = strstr(text, ":freezer:");
-    if (!at)
-        return;
-    at += strlen(":freezer:");
-    at[strcspn(at, "\n")] = '\0';
-    AUTO_STR procs = str_printf("/sys/fs/cgroup/freezer%s/cgroup.procs", at);
-    if (!procs)
-        return;
-    FILE *f = fopen(procs, "we");
-    if (f) {
-        fprintf(f, "%d\n", (int)getpid());
-        fclose(f);
+        return NULL;
+    at = strstr(text, ":freezer:");
+    return at ? strndup(at + 9, strcspn(at + 9, "\n")) : NULL;
+}
+
+/* Slurm signals what is in the step's freezer group and a child of slurmstepd. We are its
+ * child; go to the group where our sibling, the step's own task, is. */
+static bool join(void)
+{
+    AUTO_STR path = str_printf("/proc/%d/task/%d/children", getppid(), getppid());
+    AUTO_STR text = NULL;
+    char me[16], *rest;
+
+    snprintf(me, sizeof me, "%d", (int)getpid());
+    if (!path || fd_read_file(path, 65536, &text, NULL, NULL) < 0)
+        return false;
+    rest = text;
+    for (char *pid; (pid = strsep(&rest, " "));) {
+        AUTO_STR group = *pid && strcmp(pid, me) != 0 ? freezer_of(pid) : NULL;
+        if (!group || !str_ends(group, "/step_extern"))
+            continue;
+        AUTO_STR procs = str_printf("/sys/fs/cgroup/freezer%s/cgroup.procs", group);
+        AUTO_FD fd = procs ? open(procs, O_WRONLY | O_CLOEXEC) : -1;
+        return fd >= 0 && write(fd, me, strlen(me)) > 0;
     }
+    return false;
 }
 
 /* Ask for all machines first, then wait for each: they pause side by side. */
@@ -153,8 +168,9 @@ static int all(const char *socket, const char *job, const char *verb, struct err
 static int verb_sentinel(int argc, char **argv, struct err *err)
 {
     const char *id = argv[0], *job = argv[1], *socket = argv[2];
+    const struct timespec pause = {.tv_nsec = 100 * 1000000L};
     AUTO_STR update = str_printf("JobId=%s", id);
-    AUTO_STR comment = str_printf("AdminComment=lodge profile=%s", argv[4]);
+    AUTO_STR comment = str_printf("AdminComment=lodge profile=%s", argv[3]);
     bool paused = false;
     sigset_t set;
 
@@ -165,9 +181,10 @@ static int verb_sentinel(int argc, char **argv, struct err *err)
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGHUP, SIG_IGN);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    join(argv[3]);
-    if (update && comment && getenv("SLURM_NODEID") &&
-        !strcmp(getenv("SLURM_NODEID"), "0"))
+    /* The task is put there a little after us; without cgroups it never is. */
+    for (int i = 0; i < 20 && !join(); i++)
+        nanosleep(&pause, NULL);
+    if (update && comment && *argv[3]) /* only one node does */
         scontrol("update", update, comment, NULL, NULL);
     for (;;) {
         int sig = sigwaitinfo(&set, NULL);
@@ -231,7 +248,7 @@ int main(int argc, char **argv)
         int args; /* at least */
         int (*run)(int argc, char **argv, struct err *err);
     } verbs[] = {
-        {"sentinel", 5, verb_sentinel}, {"keep", 1, verb_keep},
+        {"sentinel", 4, verb_sentinel}, {"keep", 1, verb_keep},
         {"name", 1, verb_name},         {"drain", 2, verb_drain},
         {"requeue", 2, verb_requeue},
     };
