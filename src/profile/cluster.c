@@ -157,27 +157,37 @@ static int add_shared_disks(const struct cluster *c, struct profile *p)
     return 0;
 }
 
-static void refuse_identity(struct reader *r, xmlNodePtr node)
+/* What is not a change to the profile: its identity, and the member's own attributes. */
+static const char *const not_changes[] = {"name",  "description", "profile",
+                                          "count", "order",       NULL};
+
+static void refuse_others(struct reader *r, xmlNodePtr node)
 {
-    for (xmlNodePtr c = node->children; c; c = c->next)
-        if (c->type == XML_ELEMENT_NODE &&
-            (!strcmp((const char *)c->name, "name") ||
-             !strcmp((const char *)c->name, "description")))
-            profile_problem(r->w.problems, xml_line(c), (const char *)c->name,
-                            "is not changed by a member; its machines are named by "
-                            "<member name=\"...\">");
+    for (xmlNodePtr c = node->children; c; c = c->next) {
+        int i = c->type == XML_ELEMENT_NODE
+                    ? profile_word(not_changes, (const char *)c->name)
+                    : -1;
+        if (i < 0 || strcmp(not_changes[i], (const char *)c->name))
+            continue;
+        if (!strcmp(not_changes[i], "description"))
+            profile_problem(r->w.problems, xml_line(c), not_changes[i],
+                            "is not changed by a member");
+        else
+            profile_problem(r->w.problems, xml_line(c), not_changes[i],
+                            "is an attribute here; write <member %s=\"...\">",
+                            not_changes[i]);
+    }
 }
 
 static void read_changes(struct reader *r, xmlNodePtr node, struct cluster_member *m)
 {
-    static const char *const not_here[] = {"name", "description", NULL};
     struct xml_walk w = {.problems = r->w.problems, .places.line = xml_line(node)};
     size_t errors = w.problems->errors;
     AUTO(profile) p = base_profile(r, node, m);
-    refuse_identity(r, node);
+    refuse_others(r, node);
     if (!p)
         return;
-    xml_walk_profile(&w, node, p, not_here);
+    xml_walk_profile(&w, node, p, not_changes);
     for (size_t i = 0; i < r->cluster->disk_count; i++)
         if (same_disk(p, r->cluster->disks[i].id))
             profile_problem(w.problems, xml_line(node), "member",
@@ -190,6 +200,14 @@ static void read_changes(struct reader *r, xmlNodePtr node, struct cluster_membe
         m->resolved = move(p);
     }
     xml_places_done(&w.places);
+}
+
+static bool has_child(xmlNodePtr node, const char *name)
+{
+    for (xmlNodePtr c = node->children; c; c = c->next)
+        if (c->type == XML_ELEMENT_NODE && !strcmp((const char *)c->name, name))
+            return true;
+    return false;
 }
 
 static void read_members(struct reader *r, xmlNodePtr node)
@@ -219,7 +237,8 @@ static void read_members(struct reader *r, xmlNodePtr node)
             return;
         }
         read_member_attrs(r, c, m);
-        if (!m->profile && !xmlHasProp(c, BAD_CAST "profile"))
+        if (!m->profile && !xmlHasProp(c, BAD_CAST "profile") &&
+            !has_child(c, "profile"))
             profile_problem(r->w.problems, xml_line(c), "member",
                             "has no profile; write <member profile=\"NAME\">");
         if (!m->name && m->profile && strlen(m->profile) <= 55)
