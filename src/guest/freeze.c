@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/own.h"
 #include "guest/guest.h"
@@ -58,6 +59,7 @@ int freeze_all(json_t *list, struct err *err)
     char *paths[FROZEN_MAX];
     size_t n = candidates(paths);
     int r = 0;
+    sync(); /* also what cannot be frozen, an overlay for one, is on its disk then */
     for (size_t i = n; i-- > 0;) {
         AUTO_STR path = paths[i];
         AUTO_FD fd = r == 0 ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;

@@ -116,6 +116,7 @@ static int supervise(const struct guest_options *options)
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGPWR);
     sigprocmask(SIG_BLOCK, &set, NULL);
     if (!options->pid1)
         prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -217,6 +218,8 @@ int main(int argc, char **argv)
             fputs(usage, stdout);
             return 0;
         default:
+            if (o.pid1)
+                break;
             fputs(usage, stderr);
             return 64;
         }
