@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "agent/reclaim.h"
 #include "base/dirs.h"
@@ -78,6 +79,8 @@ static int lock_state(struct err *err)
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return err_set(err, E_BUSY, "another lodge-agent runs already (it holds '%s')",
                        path);
+    if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+        return err_sys(err, "'%s'", path);
     return move_fd(fd);
 }
 

@@ -49,19 +49,6 @@ static uint32_t hash(const char *s)
     return h ^ h >> 15;
 }
 
-/* An isolated network is its owner's, or its job's: nobody else's has the same name. */
-static uint32_t network_of(const struct vm *vm, const struct profile_nic *nic)
-{
-    AUTO_STR key = str_printf("%.3s/%u/%s/%s", vm->id, (unsigned)vm->uid,
-                              vm->job ? vm->job : "", nic->network ? nic->network : "");
-    return key ? hash(key) : 0;
-}
-
-static void bridge_name(uint32_t net, char name[16])
-{
-    snprintf(name, 16, "lgb%08x", net);
-}
-
 /* --- addresses ---------------------------------------------------------------------- */
 
 static bool address_taken(const struct vm *vm, const char *address)
@@ -135,6 +122,8 @@ static int join(const char *tap, const char *bridge, struct err *err)
 {
     if (!exists(bridge))
         return err_set(err, E_NOENT, "bridge '%s' does not exist on this node", bridge);
+    if (!tap)
+        return 0; /* a container's: libvirt puts it there */
     return ip(err, "link", "set", "dev", tap, "master", bridge, NULL);
 }
 
@@ -150,9 +139,9 @@ static int make_bridge(const char *name, struct err *err)
 static int isolated(struct vt_run *r, size_t i, const char *tap, struct err *err)
 {
     const struct profile_nic *nic = &r->profile->nics[i];
-    uint32_t net = network_of(r->vm, nic);
+    uint32_t net = plan_network(r->vm, nic);
     char bridge[16], prefix[16], address[32];
-    bridge_name(net, bridge);
+    plan_bridge(r->vm, i, bridge);
     snprintf(prefix, sizeof prefix, "10.%u", 16 + net % 200);
     if (make_bridge(bridge, err) < 0 || join(tap, bridge, err) < 0)
         return -1;
@@ -221,11 +210,10 @@ static int make_nic(struct vt_run *r, size_t i, struct err *err)
         tell(r, i, "10.0.2.15", "24", "10.0.2.2", "10.0.2.3");
         return 0;
     }
-    AUTO_STR tap = plan_tap_name(r->vm, i);
-    if (!tap)
-        return err_oom(err);
-    if (make_tap(r, tap, nic, err) < 0)
-        return -1;
+    bool container = r->profile->type == PROFILE_LXC;
+    AUTO_STR tap = container ? NULL : plan_tap_name(r->vm, i);
+    if (!container && (!tap || make_tap(r, tap, nic, err) < 0))
+        return tap ? -1 : err_oom(err);
     switch (nic->type) {
     case PROFILE_NIC_TAP_NAT:
         return nat(r, i, tap, err);
@@ -279,7 +267,7 @@ int net_clear(struct vt_run *r, struct err *err)
             return -1;
         if (r->profile->nics[i].type != PROFILE_NIC_ISOLATED)
             continue;
-        bridge_name(network_of(r->vm, &r->profile->nics[i]), bridge);
+        plan_bridge(r->vm, i, bridge);
         if (is_empty_bridge(bridge))
             ip(NULL, "link", "del", bridge, NULL);
     }

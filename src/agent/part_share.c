@@ -3,10 +3,18 @@
  * outlives the agent and ends with the VM. Containers bind-mount instead. */
 #include "agent/parts.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/plan.h"
@@ -53,6 +61,78 @@ static const char *program(void)
     return NULL;
 }
 
+/* --- virtiofsd's view ---------------------------------------------------------------- */
+
+struct jail {
+    const char *source;
+    bool readonly;
+    char uid_map[40], gid_map[40];
+};
+
+static int put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t n = write(fd, text, strlen(text));
+    int r = n < 0 ? -errno : 0;
+    close(fd);
+    return r;
+}
+
+/* All that its own user namespace allows, kept over exec: it means something only for
+ * files of the owner. */
+static int keep_caps(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &head, data) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        data[i].inheritable = data[i].permitted;
+    if (syscall(SYS_capset, &head, data) < 0)
+        return -errno;
+    for (int cap = 0; cap < 64; cap++)
+        if (data[cap / 32].permitted & 1u << cap % 32)
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+    return 0;
+}
+
+static int make_readonly(const char *source)
+{
+    struct statvfs fs;
+    unsigned long keep = MS_REMOUNT | MS_BIND | MS_RDONLY;
+    if (mount(source, source, NULL, MS_BIND | MS_REC, NULL) < 0 ||
+        statvfs(source, &fs) < 0)
+        return -errno;
+    /* What the mount forbids already must stay forbidden. */
+    keep |= (fs.f_flag & ST_NOSUID ? MS_NOSUID : 0) |
+            (fs.f_flag & ST_NODEV ? MS_NODEV : 0) |
+            (fs.f_flag & ST_NOEXEC ? MS_NOEXEC : 0) |
+            (fs.f_flag & ST_NOATIME ? MS_NOATIME : 0) |
+            (fs.f_flag & ST_RELATIME ? MS_RELATIME : 0);
+    return mount(NULL, source, NULL, keep, NULL) < 0 ? -errno : 0;
+}
+
+/* In the child, which is the owner: a namespace in which it may chroot and mount, but
+ * where only the owner exists. Root's own needs none. */
+static int enter(void *arg)
+{
+    struct jail *j = arg;
+    if (unshare(geteuid() ? CLONE_NEWUSER | CLONE_NEWNS : CLONE_NEWNS) < 0)
+        return -errno;
+    int r = 0;
+    if (*j->uid_map && ((r = put("/proc/self/setgroups", "deny")) < 0 ||
+                        (r = put("/proc/self/uid_map", j->uid_map)) < 0 ||
+                        (r = put("/proc/self/gid_map", j->gid_map)) < 0))
+        return r;
+    if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        return -errno;
+    if (j->readonly && (r = make_readonly(j->source)) < 0)
+        return r;
+    return *j->uid_map ? keep_caps() : 0;
+}
+
 static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
                  struct err *err)
 {
@@ -68,13 +148,17 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
     if (!socket || !source)
         return err_oom(err);
     unlink(s->socket);
+    struct jail jail = {.source = s->source, .readonly = s->readonly};
+    if (r->vm->uid || geteuid()) {
+        snprintf(jail.uid_map, sizeof jail.uid_map, "%u %u 1", (unsigned)r->vm->uid,
+                 (unsigned)r->vm->uid);
+        snprintf(jail.gid_map, sizeof jail.gid_map, "%u %u 1", (unsigned)r->vm->gid,
+                 (unsigned)r->vm->gid);
+    }
     const char *const argv[] = {
-        fsd,  socket,
-        "-o", source,
-        "-o", "sandbox=chroot",
-        "-o", s->readonly ? "readonly,cache=auto" : "cache=auto",
-        NULL};
-    struct stage_proc p = {.leaf = leaf, .argv = argv, .cwd = "/"};
+        fsd, socket, "-o", source, "-o", "sandbox=chroot", "-o", "cache=auto", NULL};
+    struct stage_proc p = {
+        .leaf = leaf, .argv = argv, .cwd = "/", .in_child = enter, .arg = &jail};
     if (stage_spawn(r, &p, NULL, err) < 0)
         return err_at(err, "share '%s'", s->source);
     return stage_await_socket(r, leaf, s->socket, START_MS, err);

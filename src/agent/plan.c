@@ -24,6 +24,44 @@ char *plan_tap_name(const struct vm *vm, size_t nic)
     return str_printf("lg%s.%zu", vm->id, nic);
 }
 
+static uint32_t hash(const char *s)
+{
+    uint32_t h = 2166136261u;
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 16777619u;
+    return h ^ h >> 15;
+}
+
+/* An isolated network is its owner's, or its job's: nobody else's has the same name. */
+uint32_t plan_network(const struct vm *vm, const struct profile_nic *nic)
+{
+    AUTO_STR key = str_printf("%.3s/%u/%s/%s", vm->id, (unsigned)vm->uid,
+                              vm->job ? vm->job : "", nic->network ? nic->network : "");
+    return key ? hash(key) : 0;
+}
+
+void plan_bridge(const struct vm *vm, size_t i, char bridge[16])
+{
+    const struct profile_nic *nic = &vm->profile->nics[i];
+    bridge[0] = '\0';
+    switch (nic->type) {
+    case PROFILE_NIC_ISOLATED:
+        snprintf(bridge, 16, "lgb%08x", plan_network(vm, nic));
+        break;
+    case PROFILE_NIC_TAP_NAT:
+        snprintf(bridge, 16, "lgn0");
+        break;
+    case PROFILE_NIC_VLAN: /* the site makes the bridge of the VLAN */
+        snprintf(bridge, 16, "br.%s", nic->option ? nic->option : "");
+        break;
+    case PROFILE_NIC_BRIDGED_TAP:
+        snprintf(bridge, 16, "%s", nic->option ? nic->option : "br0");
+        break;
+    default:
+        break;
+    }
+}
+
 /* A locally administered one that follows from the VM's id. */
 void plan_mac(const struct vm *vm, size_t nic, char mac[18])
 {
@@ -121,7 +159,9 @@ static int make_nics(struct plan *p, struct err *err)
         n->queues = f->nics[i].queues;
         plan_mac(p->vm, i, n->mac);
         p->nnics++;
-        if (n->type != PROFILE_NIC_USER && !(n->tap = plan_tap_name(p->vm, i)))
+        plan_bridge(p->vm, i, n->bridge);
+        if (n->type != PROFILE_NIC_USER && f->type != PROFILE_LXC &&
+            !(n->tap = plan_tap_name(p->vm, i)))
             return err_oom(err);
     }
     return 0;

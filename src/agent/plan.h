@@ -16,7 +16,8 @@ struct plan_disk {
 
 struct plan_nic {
     enum profile_nic_type type;
-    char *tap; /* made by net_make(); NULL for user */
+    char *tap;       /* made by net_make(); NULL for user, and for containers */
+    char bridge[16]; /* it is, or a container's shall be, in this bridge; "": none */
     char mac[18];
     uint32_t queues;
 };
@@ -53,4 +54,8 @@ char *plan_scratch_path(const struct vm *vm); /* its scratch disk */
 char *plan_disk_path(const struct vm *vm,
                      const char *id); /* an empty disk of its own */
 char *plan_tap_name(const struct vm *vm, size_t nic);
+/* The number of an isolated network. */
+uint32_t plan_network(const struct vm *vm, const struct profile_nic *nic);
+/* The bridge of a nic by its type; "" if it has none. */
+void plan_bridge(const struct vm *vm, size_t nic, char bridge[16]);
 void plan_mac(const struct vm *vm, size_t nic, char mac[18]);

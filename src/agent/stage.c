@@ -90,7 +90,7 @@ static char *pid_path(const struct vt_run *r, const char *leaf)
 
 struct in_child {
     int pid_file;
-    const struct vt_run *run;
+    const struct stage_proc *proc;
 };
 
 /* In the child, before exec: the pid is on disk before the program is there. */
@@ -102,7 +102,9 @@ static int note_pid(void *arg)
     for (int d = 1000000000; d > 0; d /= 10)
         if (v / d || d == 1)
             text[n++] = '0' + v / d % 10;
-    return write(c->pid_file, text, n) == n ? 0 : -errno;
+    if (write(c->pid_file, text, n) != n)
+        return -errno;
+    return c->proc->in_child ? c->proc->in_child(c->proc->arg) : 0;
 }
 
 static size_t make_env(const struct vt_run *r, char *mark, size_t mark_size,
@@ -147,7 +149,7 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
     if (p->device && stat(p->device, &dev) == 0 && (dev.st_mode & 0060) == 0060 &&
         ngroups < GROUPS_MAX)
         groups[ngroups++] = dev.st_gid;
-    struct in_child in_child = {.pid_file = file, .run = r};
+    struct in_child in_child = {.pid_file = file, .proc = p};
     const int std[] = {p->input ? *p->input : -1, log, log};
     struct proc_spec spec = {.argv = p->argv,
                              .env = env,
@@ -189,7 +191,7 @@ static bool is_ours(const struct vt_run *r, pid_t pid)
 }
 
 /* A pidfd of DIR/LEAF.pid's process, -1 if there is none. */
-static int find_proc(struct vt_run *r, const char *leaf)
+static int find_proc(struct vt_run *r, const char *leaf, pid_t *out)
 {
     AUTO_STR path = pid_path(r, leaf);
     AUTO_STR text = NULL;
@@ -198,27 +200,52 @@ static int find_proc(struct vt_run *r, const char *leaf)
         !str_to_u64(text, &pid) || pid < 2 || pid > 1 << 30)
         return -1;
     int fd = syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    *out = pid;
     if (fd < 0 || is_ours(r, pid))
         return fd;
     close(fd);
     return -1;
 }
 
+/* The process and all below it, the top first. */
+static void signal_tree(pid_t pid, int sig, int depth)
+{
+    enum { DEPTH_MAX = 32 };
+    char path[64];
+    AUTO_STR text = NULL;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    kill(pid, sig);
+    if (depth >= DEPTH_MAX || fd_read_file(path, 1 << 20, &text, NULL, NULL) < 0)
+        return;
+    char *at = text;
+    for (char *end; *at; at = end) {
+        long child = strtol(at, &end, 10);
+        if (end == at)
+            break;
+        if (child > 1)
+            signal_tree(child, sig, depth + 1);
+    }
+}
+
 int stage_signal(struct vt_run *r, const char *leaf, int sig, struct err *err)
 {
-    AUTO_FD fd = find_proc(r, leaf);
+    pid_t pid;
+    AUTO_FD fd = find_proc(r, leaf, &pid);
     if (fd < 0)
         return err_set(err, E_STATE, "its process '%s' is not there any more", leaf);
-    return proc_kill(fd, sig, err);
+    signal_tree(pid, sig, 0);
+    return 0;
 }
 
 int stage_kill(struct vt_run *r, const char *leaf, struct err *err)
 {
-    AUTO_FD fd = find_proc(r, leaf);
+    pid_t pid;
+    AUTO_FD fd = find_proc(r, leaf, &pid);
     if (fd < 0)
         return 0;
-    if (proc_kill(fd, SIGKILL, err) < 0)
-        return -1;
+    /* Stopped first, so that nothing is started behind our back. */
+    signal_tree(pid, SIGSTOP, 0);
+    signal_tree(pid, SIGKILL, 0);
     /* Not our child after a restart: a pidfd is readable at the end all the same. */
     struct pollfd p = {.fd = fd, .events = POLLIN};
     if (poll(&p, 1, KILL_MS) == 0)
@@ -234,7 +261,8 @@ int stage_await_socket(struct vt_run *r, const char *leaf, const char *path,
         struct stat st;
         if (lstat(path, &st) == 0)
             return 0;
-        AUTO_FD alive = find_proc(r, leaf);
+        pid_t pid;
+        AUTO_FD alive = find_proc(r, leaf, &pid);
         struct pollfd p = {.fd = alive, .events = POLLIN};
         if (alive < 0 || poll(&p, 1, 0) > 0) {
             AUTO_STR log = str_printf("%s/%s.log", r->dir, leaf);

@@ -19,12 +19,14 @@ struct stage_proc {
     const int *input;   /* its standard input; NULL: none */
     const char *device; /* it must be able to open this: it gets the device's group */
     const char *cwd;
+    int (*in_child)(void *arg); /* last before exec, see proc_spec; may be NULL */
+    void *arg;
 };
 int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
                 struct err *err);
-/* End the process of DIR/LEAF.pid, if it is still the one we started; waits for it. */
+/* End, with all that it started, the process of DIR/LEAF.pid, if it is still the one we started; waits for it. */
 int stage_kill(struct vt_run *r, const char *leaf, struct err *err);
-/* Signal it. */
+/* Signal it, and all that it started. */
 int stage_signal(struct vt_run *r, const char *leaf, int sig, struct err *err);
 /* Wait until path is a socket one can connect to, or process `leaf` has died. */
 int stage_await_socket(struct vt_run *r, const char *leaf, const char *path,

@@ -260,7 +260,14 @@ static void put_disk(struct xml *x, const struct plan_disk *d, size_t i,
 static void put_nic(struct xml *x, const struct plan_nic *n, const struct vt_dialect *d)
 {
     char q[24];
-    begin(x, "interface", "type", n->tap ? "ethernet" : "user", NULL);
+    bool veth = d->container && *n->bridge;
+    begin(x, "interface", "type",
+          veth                     ? "bridge"
+          : n->tap || d->container ? "ethernet"
+                                   : "user",
+          NULL);
+    if (veth)
+        empty(x, "source", "bridge", n->bridge, NULL);
     empty(x, "mac", "address", n->mac, NULL);
     if (n->tap && !d->container)
         empty(x, "target", "dev", n->tap, "managed", "no", NULL);
