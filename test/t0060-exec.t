@@ -134,6 +134,10 @@ test_expect_success 'a script travels with its command' '
     echo "script arg" >want && test_cmp want out
 '
 
+test_expect_success 'closed standard files are no trouble' '
+    "$EXEC" --vm one -- cat <&- && test_expect_code 4 "$EXEC" --vm one -- sh -c "exit 4" <&- >&- 2>&-
+'
+
 test_expect_success 'bulk goes both ways unchanged' '
     head -c ${LODGE_TEST_BULK:-100000000} /dev/urandom >"$LODGE_TEST_TMP/bulk" &&
     "$EXEC" --vm one -- cat <"$LODGE_TEST_TMP/bulk" | cmp - "$LODGE_TEST_TMP/bulk"

@@ -19,6 +19,7 @@
  * We end as the command ended: same status, or by the same signal. Our own troubles are a
  * line "lodge: ..." on standard error and status 125; 127 and 126 are the command that is
  * not there or cannot be run. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,12 @@ int main(int argc, char **argv)
     int opt;
     if (!c)
         return TROUBLE;
+    /* What was closed must not become one of our own sockets. */
+    for (int fd = 0; fd < 3;)
+        if (fcntl(fd, F_GETFD) >= 0)
+            fd++;
+        else if (open("/dev/null", O_RDWR) < 0)
+            return TROUBLE;
     c->pty = isatty(0) && isatty(1);
     while ((opt = getopt_long(argc, argv, "+", longs, NULL)) >= 0) {
         switch (opt) {
