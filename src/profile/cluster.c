@@ -117,8 +117,11 @@ static struct profile *base_profile(struct reader *r, xmlNodePtr node,
 {
     struct profile *p = NULL;
     struct err err = {0};
-    if (!r->lookup || !m->profile)
-        return profile_new();
+    if (!r->lookup || !m->profile) {
+        if (!(p = profile_new()))
+            profile_problem(r->w.problems, 0, NULL, "out of memory");
+        return p;
+    }
     if (r->lookup(r->arg, m->profile, &p, &err) < 0) {
         profile_problem(r->w.problems, xml_line(node), "member@profile", "%s",
                         err.text);
@@ -243,6 +246,8 @@ static void read_members(struct reader *r, xmlNodePtr node)
                             "has no profile; write <member profile=\"NAME\">");
         if (!m->name && m->profile && strlen(m->profile) <= 55)
             m->name = strdup(m->profile);
+        if (!m->name && m->profile && strlen(m->profile) <= 55)
+            profile_problem(r->w.problems, 0, NULL, "out of memory");
         cluster_place(&r->w, "members", r->cluster->member_count - 1, "member", c);
         read_changes(r, c, m);
     }
@@ -302,8 +307,9 @@ static void read_elements(struct reader *r, xmlNodePtr root)
         }
     }
     for (size_t i = 0; i < r->cluster->disk_count; i++)
-        if (!r->cluster->disks[i].id)
-            r->cluster->disks[i].id = str_printf("shared%zu", i + 1);
+        if (!r->cluster->disks[i].id &&
+            !(r->cluster->disks[i].id = str_printf("shared%zu", i + 1)))
+            profile_problem(r->w.problems, 0, NULL, "out of memory");
     if (members)
         read_members(r, members);
     else

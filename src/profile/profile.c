@@ -40,6 +40,15 @@ struct profile *profile_copy(const struct profile *p)
     return copy;
 }
 
+/* Take value in; without memory the array is gone. */
+static void append(json_t **array, json_t *value)
+{
+    if (json_array_append_new(*array, value) < 0) {
+        json_decref(*array);
+        *array = NULL;
+    }
+}
+
 static json_t *value_to_json(const struct profile_field *f, const void *base)
 {
     const void *at = (const char *)base + f->offset;
@@ -64,23 +73,22 @@ static json_t *value_to_json(const struct profile_field *f, const void *base)
         const struct profile_u32s *l = at;
         json_t *a = json_array();
         for (size_t i = 0; a && i < l->count; i++)
-            json_array_append_new(a, json_integer(l->at[i]));
+            append(&a, json_integer(l->at[i]));
         return a;
     }
     case FIELD_STRS: {
         const struct profile_strs *l = at;
         json_t *a = json_array();
         for (size_t i = 0; a && i < l->count; i++)
-            json_array_append_new(a, json_string(l->at[i]));
+            append(&a, json_string(l->at[i]));
         return a;
     }
     case FIELD_LIST: {
         size_t count = *(const size_t *)((const char *)base + f->count_offset);
         json_t *a = json_array();
         for (size_t i = 0; a && i < count; i++)
-            json_array_append_new(
-                a,
-                profile_fields_json(f->fields, *(char *const *)at + i * f->item_size));
+            append(&a, profile_fields_json(f->fields,
+                                           *(char *const *)at + i * f->item_size));
         return a;
     }
     }

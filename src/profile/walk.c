@@ -94,13 +94,20 @@ void xml_places_done(struct xml_places *places)
     *places = (struct xml_places){0};
 }
 
+static void out_of_memory(struct xml_walk *w)
+{
+    profile_problem(w->problems, 0, NULL, "out of memory");
+}
+
 void xml_place_add(struct xml_walk *w, const char *key, const char *where,
                    unsigned line)
 {
     struct xml_places *p = &w->places;
     struct xml_place *at = realloc(p->at, (p->count + 1) * sizeof *at);
-    if (!at)
-        return; /* only a line number is lost */
+    if (!at) { /* not only a line is lost: some ask whether a field was given */
+        out_of_memory(w);
+        return;
+    }
     p->at = at;
     struct xml_place *x = &at[p->count++];
     snprintf(x->key, sizeof x->key, "%s", key);
@@ -162,7 +169,10 @@ char *xml_text(struct xml_walk *w, xmlNodePtr node)
                             "holds text only; '%.60s' does not belong inside", c->name);
     }
     AUTO_STR all = str_buf_take(&b);
-    return all ? trimmed(all) : NULL;
+    char *text = all ? trimmed(all) : NULL;
+    if (!text)
+        out_of_memory(w);
+    return text;
 }
 
 /* Text of a document into a field, through V3M's words and units. */
@@ -240,6 +250,8 @@ static void walk_attributes(struct xml_walk *w, xmlNodePtr node,
         snprintf(where, sizeof where, "%s@%s", node->name, name);
         xmlChar *value = xmlNodeListGetString(node->doc, a->children, 1);
         AUTO_STR text = trimmed(value ? (const char *)value : "");
+        if (!text || (a->children && !value))
+            out_of_memory(w);
         xmlFree(value);
         const struct profile_field *f = find_field(fields, x->field);
         if (text)

@@ -39,16 +39,19 @@ static const struct profile_field *find_field(const struct profile_field *fields
     return fields;
 }
 
-/* The value as text if it is not the default; the caller's, NULL if it is. */
-static char *given(const struct profile_field *fields, const char *name,
-                   const void *base, const void *def)
+/* The value as text if it is not the default; the caller's, NULL if it is. Without
+ * memory b is marked. */
+static char *given(struct str_buf *b, const struct profile_field *fields,
+                   const char *name, const void *base, const void *def)
 {
     const struct profile_field *f = find_field(fields, name);
     AUTO_STR text = profile_field_text(f, base);
     AUTO_STR usual = profile_field_text(f, def);
-    if (!text || !usual || !strcmp(text, usual))
-        return NULL;
-    return move(text);
+    if (!text || !usual)
+        b->failed = true;
+    else if (strcmp(text, usual))
+        return move(text);
+    return NULL;
 }
 
 /* Attributes into b; true if there was any. */
@@ -58,7 +61,7 @@ static bool put_attrs(struct str_buf *b, const struct xml_element *row,
 {
     bool any = false;
     for (const struct xml_attr *a = row->attrs; a && a->name; a++) {
-        AUTO_STR text = given(fields, a->field, base, def);
+        AUTO_STR text = given(b, fields, a->field, base, def);
         if (!text)
             continue;
         any = true;
@@ -86,6 +89,7 @@ static void put_list(struct str_buf *b, const struct xml_element *row,
     for (size_t i = 0; i < count; i++) {
         AUTO_BUF attrs = {0};
         put_attrs(&attrs, row->item, f->fields, items + i * f->item_size, def);
+        b->failed |= attrs.failed;
         str_buf_printf(b, "    <%s%s/>\n", row->item->name,
                        attrs.data ? attrs.data : "");
     }
@@ -102,9 +106,12 @@ static void put_element(struct str_buf *b, const struct xml_element *row,
     }
     AUTO_BUF attrs = {0};
     bool any = put_attrs(&attrs, row, profile_fields, p, def);
-    AUTO_STR text = row->field ? given(profile_fields, row->field, p, def) : NULL;
-    if (!text && any && row->field) /* attributes of a value that is the default */
+    b->failed |= attrs.failed;
+    AUTO_STR text = row->field ? given(b, profile_fields, row->field, p, def) : NULL;
+    if (!text && any && row->field) { /* attributes of a value that is the default */
         text = profile_field_text(find_field(profile_fields, row->field), p);
+        b->failed |= !text;
+    }
     if (!text && !any)
         return;
     str_buf_printf(b, "  <%s%s", row->name, attrs.data ? attrs.data : "");
@@ -183,8 +190,9 @@ static const char *beyond_v3m(const struct profile *p)
                 return f->name;
             continue;
         }
-        AUTO_STR text = given(profile_fields, f->name, p, def);
-        if (text)
+        AUTO_BUF mark = {0};
+        AUTO_STR text = given(&mark, profile_fields, f->name, p, def);
+        if (text || mark.failed)
             return f->name;
     }
     for (size_t i = 0; i < p->disk_count; i++) {

@@ -26,3 +26,11 @@ test/fuzz/profile.fuzz: src/profile/schemas.c FORCE
 
 dist_check_SCRIPTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0303-store.t
 TESTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0303-store.t
+
+check_PROGRAMS += test/unit/profile_oom.tap
+test_unit_profile_oom_tap_SOURCES = test/unit/profile_oom.c test/unit/unit.h
+test_unit_profile_oom_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
+test_unit_profile_oom_tap_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc \
+    -Wl,--wrap=realloc -Wl,--wrap=strdup -Wl,--wrap=strndup
+test_unit_profile_oom_tap_LDADD = src/profile/libprofile.la src/base/libbase.la \
+    $(XML2_LIBS) $(JANSSON_LIBS) $(CMOCKA_LIBS)
