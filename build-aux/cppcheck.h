@@ -5,3 +5,4 @@
     for (key = "", value = object; key; key = 0)
 #define json_object_foreach_safe(object, next, key, value)                             \
     for (next = object, key = "", value = object; key; key = 0)
+#define SPANK_PLUGIN(name, version)

@@ -438,7 +438,7 @@ int pkgs_fetch(const struct pkgs *p, const char *cache, const char *work, bool o
 {
     AUTO(args) a = calloc(1, sizeof *a);
     const struct pkg **missing = calloc(p->count + 1, sizeof *missing);
-    __attribute__((cleanup(own_str_cleanup))) char *release = (char *)missing;
+    __attribute__((cleanup(own_str_cleanup), unused)) char *release = (char *)missing;
     AUTO_STR debs = str_printf("%s/debs", cache);
     if (!a || !missing || !debs)
         return err_oom(err);

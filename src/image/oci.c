@@ -71,13 +71,12 @@ static int write_documents(const char *dir, const char *layer, uint64_t layer_si
     if (!diff)
         return err_oom(err);
     AUTO_T(json_t)
-    config =
-        json_pack("{s:s, s:s, s:s, s:{s:[s], s:[s]}, s:{s:s, s:[s]}, s:[{s:s, s:s}]}",
-                  "architecture", "amd64", "os", "linux", "created", CREATED, "config",
-                  "Env",
-                  "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                  "Cmd", "/bin/sh", "rootfs", "type", "layers", "diff_ids", diff,
-                  "history", "created", CREATED, "created_by", "lodge image export");
+    config = json_pack(
+        "{s:s, s:s, s:s, s:{s:[s], s:[s]}, s:{s:s, s:[s]}, s:[{s:s, s:s}]}",
+        "architecture", "amd64", "os", "linux", "created", CREATED, "config", "Env",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "Cmd",
+        "/bin/sh", "rootfs", "type", "layers", "diff_ids", diff, "history", "created",
+        CREATED, "created_by", "lodge image export");
     if (write_blob(dir, config, hex, &size, err) < 0)
         return -1;
     AUTO_STR config_digest = str_printf("sha256:%s", hex);

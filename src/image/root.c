@@ -213,7 +213,6 @@ static int copy_modules(const struct build *b, struct err *err)
     const struct words *names = &b->def->modules;
     AUTO_STR dir = str_printf("/lib/modules/%s", b->kernel->release);
     AUTO_STR from = str_printf("%s/lib/modules/%s", b->kernel->dir, b->kernel->release);
-    AUTO_STR inside = NULL;
     AUTO_STR to = NULL;
     if (!dir || !from)
         return err_oom(err);

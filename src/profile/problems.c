@@ -12,8 +12,10 @@
 static void add(struct profile_problems *p, unsigned line, const char *where,
                 bool warning, const char *fmt, va_list ap)
     __attribute__((format(printf, 5, 0)));
-static void add(struct profile_problems *p, unsigned line, const char *where,
-                bool warning, const char *fmt, va_list ap)
+__attribute__((format(printf, 5, 0))) static void add(struct profile_problems *p,
+                                                      unsigned line, const char *where,
+                                                      bool warning, const char *fmt,
+                                                      va_list ap)
 {
     p->errors += !warning;
     if (p->count >= PROFILE_PROBLEMS_MAX) {

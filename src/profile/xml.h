@@ -33,7 +33,7 @@ struct xml_attr {
 struct xml_element {
     const char *name;
     const char *field;              /* of its text; NULL: it has none */
-    bool mib; /* the same of its text */
+    bool mib;                       /* the same of its text */
     const struct xml_attr *attrs;   /* ends with a NULL name; may be NULL */
     const char *list;               /* a FIELD_LIST ... */
     const struct xml_element *item; /* ... of these child elements */

@@ -73,9 +73,9 @@ enum chan_event_kind {
     CHAN_EV_CREDIT, /* len more bytes of a flow went on at the far end */
     /* Each stream ends with exactly one of these two, also after a chan_close() of ours:
      * the place to free what hangs on it. */
-    CHAN_EV_CLOSE,  /* the other end closed: chan_close() it too if you have not yet */
-    CHAN_EV_GONE,   /* lost with the channel; no call needed */
-    CHAN_EV_LOST    /* the channel is down; text says why. All streams have gone. Comes
+    CHAN_EV_CLOSE, /* the other end closed: chan_close() it too if you have not yet */
+    CHAN_EV_GONE,  /* lost with the channel; no call needed */
+    CHAN_EV_LOST   /* the channel is down; text says why. All streams have gone. Comes
                        without an UP when the other end speaks another version */
 };
 

@@ -16,12 +16,12 @@ enum { COMMAND_WORDS_MAX = 65536, COMMAND_GROUPS_MAX = 65536, COMMAND_TOKEN = 32
 enum { COMMAND_LINGER_MS = 60000, COMMAND_LINGER_MAX_MS = 3600000 };
 
 struct command {
-    char **argv; /* ends in NULL; exec only */
-    char **env;  /* NULL: the guest chooses */
-    char *path;  /* put, get */
+    char **argv;  /* ends in NULL; exec only */
+    char **env;   /* NULL: the guest chooses */
+    char *path;   /* put, get */
     char *script; /* content of a file to run in the place of argv[0]; NULL: none */
     size_t script_len;
-    char *cwd;   /* NULL: the home directory, else / */
+    char *cwd; /* NULL: the home directory, else / */
     bool has_ids;
     uid_t uid;
     gid_t gid;

@@ -12,7 +12,8 @@
 const char fuzz_name[] = "profile";
 const char *const fuzz_seeds[] = {"test/data/profile", "profiles", NULL};
 
-static int any_profile(void *arg, const char *name, struct profile **out, struct err *err)
+static int any_profile(void *arg, const char *name, struct profile **out,
+                       struct err *err)
 {
     struct profile *p = profile_new();
     if (!p)
