@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { NAME_MAX_BYTES = 256, STATS_MAX = 512 };
@@ -40,9 +39,8 @@ static json_t *exits_json(const struct vm *vm, const struct vcpu *v)
 }
 
 /* One descriptor's statistics: plain counters and levels that are not 0. */
-static json_t *kvm_json(int of)
+static json_t *kvm_json(int fd)
 {
-    AUTO_FD fd = ioctl(of, KVM_GET_STATS_FD, NULL);
     struct kvm_stats_header h;
     union {
         struct kvm_stats_desc desc;
@@ -75,7 +73,7 @@ json_t *stats_json(struct vm *vm)
     for (unsigned i = 0; i < vm->nvcpus; i++)
         json_array_append_new(vcpus, json_pack("{s:o, s:o}", "exits",
                                                exits_json(vm, &vm->vcpus[i]), "kvm",
-                                               kvm_json(vm->vcpus[i].fd)));
+                                               kvm_json(vm->vcpus[i].stats_fd)));
     for (size_t i = 0; i < vm->ndevices; i++) {
         struct device *d = &vm->devices[i];
         json_t *o = d->ops->stats ? d->ops->stats(d) : NULL;
@@ -84,7 +82,7 @@ json_t *stats_json(struct vm *vm)
                             json_integer((json_int_t)atomic_load(&d->guest_errors)));
         json_object_set_new(devices, d->id, o);
     }
-    return json_pack("{s:o, s:o, s:o, s:I}", "vcpus", vcpus, "vm", kvm_json(vm->fd),
+    return json_pack("{s:o, s:o, s:o, s:I}", "vcpus", vcpus, "vm", kvm_json(vm->stats_fd),
                      "devices", devices, "unclaimed_accesses",
                      (json_int_t)vm->bus.unclaimed);
 }

@@ -204,6 +204,7 @@ static int init_one(struct vm *vm, struct vcpu *v, unsigned index, struct err *e
     v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)index);
     if (v->fd < 0)
         return err_sys(err, "KVM: vCPU %u", index);
+    v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
     void *run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
     if (run == MAP_FAILED)
         return err_sys(err, "KVM: vCPU %u", index);
@@ -226,7 +227,7 @@ int vcpu_init_all(struct vm *vm, struct err *err)
     if (!vm->vcpus)
         return err_oom(err);
     for (unsigned i = 0; i < vm->nvcpus; i++)
-        vm->vcpus[i].fd = -1;
+        vm->vcpus[i].fd = vm->vcpus[i].stats_fd = -1;
     for (unsigned i = 0; i < vm->nvcpus; i++)
         if (init_one(vm, &vm->vcpus[i], i, err) < 0)
             return -1;
@@ -237,6 +238,8 @@ void vcpu_done(struct vcpu *v)
 {
     if (v->run)
         munmap(v->run, v->vm->run_size);
+    if (v->stats_fd >= 0)
+        close(v->stats_fd);
     if (v->fd >= 0)
         close(v->fd);
     v->run = NULL;

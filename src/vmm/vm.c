@@ -92,6 +92,7 @@ static int open_kvm(struct vm *vm, struct err *err)
     while (vm->fd < 0 && errno == EINTR);
     if (vm->fd < 0)
         return err_sys(err, "KVM: new machine");
+    vm->stats_fd = ioctl(vm->fd, KVM_GET_STATS_FD, NULL);
     uint64_t identity = LAYOUT_IDENTITY_BASE;
     if (ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_SET_IDENTITY_MAP_ADDR) > 0 &&
         ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
@@ -175,7 +176,7 @@ int vm_new(struct config *takes, struct vm **out, struct err *err)
         return err_oom(err);
     }
     vm->config = takes;
-    vm->kvm = vm->fd = vm->memfd = vm->pagemap = vm->end_fd = vm->parked_fd = -1;
+    vm->kvm = vm->fd = vm->stats_fd = vm->memfd = vm->pagemap = vm->end_fd = vm->parked_fd = -1;
     vm->want = WANT_PARK;
     pthread_mutex_init(&vm->fail_lock, NULL);
     if (build(vm, err) < 0)
@@ -203,7 +204,7 @@ void vm_free(struct vm *vm)
     io_done(vm);
     irq_done(vm);
     memory_done(vm);
-    int fds[] = {vm->fd, vm->kvm, vm->end_fd, vm->parked_fd};
+    int fds[] = {vm->stats_fd, vm->fd, vm->kvm, vm->end_fd, vm->parked_fd};
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);

@@ -29,6 +29,7 @@ struct vcpu {
     struct vm *vm;
     unsigned index;
     int fd;
+    int stats_fd; /* asked for before it runs: later the ioctl waits for the guest */
     struct kvm_run *run;
     pthread_t thread;
     bool started;
@@ -72,7 +73,7 @@ struct power {
 
 struct vm {
     struct config *config;
-    int kvm, fd;
+    int kvm, fd, stats_fd;
     size_t run_size;
 
     int memfd, pagemap;
