@@ -321,7 +321,7 @@ static void test_refusals(void **state)
         "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":0,\"gid\":0,\"umask\":4096}",
         "{\"op\":\"exec\",\"argv\":[{\"base64\":\"AAAA\"}],\"uid\":0,\"gid\":0}",
         "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":0,\"gid\":0,\"token\":\"short\"}",
-        "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":0,\"gid\":0,\"rlimits\":{\"x\":[1]}}",
+        "{\"op\":\"exec\",\"argv\":[\"a\"],\"uid\":0,\"gid\":0,\"rlimits\":{\"x\":7}}",
         "{\"op\":\"shutdown\"}",
         "{\"no\":\"op\"}",
     };
