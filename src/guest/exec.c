@@ -439,6 +439,10 @@ static int make_flows(struct exec *e, int theirs[3], struct err *err)
             make_pipe(&e->out[1].fd, &theirs[1], false, err) < 0 ||
             make_pipe(&e->out[2].fd, &theirs[2], false, err) < 0)
             return -1;
+        /* So that the user may open /dev/stdout and the like. */
+        for (int i = 0; i < 3 && e->command->has_ids && geteuid() == 0; i++)
+            if (fchown(theirs[i], e->command->uid, -1) < 0)
+                return err_sys(err, "pipe");
     }
     for (int i = 1; i < FLOWS; i++) {
         struct output *o = &e->out[i];

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "guest/exec.h"
+#include "guest/monitor.h"
 
 void guest_take_events(struct guest *g)
 {
@@ -87,6 +88,7 @@ int guest_run(const struct guest_options *options, struct err *err)
                       .identity = options->no_identity};
     struct chan_config config = {.role = CHAN_GUEST};
     list_init(&g.execs);
+    monitor_prepare(!options->no_identity);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* monitors tell what matters over their sockets */
     if (loop_new(&g.loop, err) < 0 || chan_new(&config, &g.chan, err) < 0)

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "proto/command.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum monitor_kind {
@@ -33,6 +34,10 @@ struct monitor_start {
     /* Run this in the command's place, as the user, and exit with what it gives. */
     int (*inside)(int control, const struct command *command);
 };
+
+/* Once, before the first command: what lodge-guest needs for itself (many descriptors,
+ * safety from the out-of-memory killer) and commands do not inherit. */
+void monitor_prepare(bool machine);
 
 /* Signal all descendants of the calling process. */
 void monitor_kill_tree(int sig);

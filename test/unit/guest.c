@@ -300,12 +300,12 @@ static void test_user(void **state)
     if (geteuid() != 0)
         skip(); /* only root can become somebody */
     struct job j = {0};
-    json_t *request = shell("id -u; id -g; id -G");
+    json_t *request = shell("id -u; id -g; id -G; echo open >/dev/stdout");
     json_object_set_new(request, "uid", json_integer(65534));
     json_object_set_new(request, "gid", json_integer(65533));
     json_object_set_new(request, "groups", json_pack("[i,i]", 65533, 77));
     run(&j, request);
-    assert_string_equal(j.out[1].data, "65534\n65533\n65533 77\n");
+    assert_string_equal(j.out[1].data, "65534\n65533\n65533 77\nopen\n");
     job_done(&j);
 }
 
