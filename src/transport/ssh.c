@@ -17,7 +17,7 @@
 #include "transport/resolve.h"
 
 enum conn_step { CONN_RESOLVE, CONN_HANDSHAKE, CONN_LOGIN, CONN_READY, CONN_DOWN };
-enum chan_step { CHAN_OPEN, CHAN_SUBSYSTEM, CHAN_UP, CHAN_DOWN };
+enum chan_step { CHAN_OPEN, CHAN_SUBSYSTEM, CHAN_COMMAND, CHAN_UP, CHAN_DOWN };
 
 struct conn {
     unsigned refs; /* one a channel, one while walking */
@@ -40,6 +40,7 @@ struct chan {
     enum chan_step step;
     ssh_channel channel;
     char *subsystem;
+    bool joined; /* the subsystem was there */
     bool paused;
     unsigned walk; /* last walk that came by */
 };
@@ -153,17 +154,28 @@ static int open_channel(struct chan *ch, struct err *why)
     return -1;
 }
 
+/* 1 also when it was refused: then the next step asks another way. */
 static int subsystem(struct chan *ch, struct err *why)
 {
     int r = ssh_channel_request_subsystem(ch->channel, ch->subsystem);
+    ch->joined = r == SSH_OK;
+    return r == SSH_AGAIN ? 0 : 1;
+}
+
+/* A key that is tied to a command (command="...lodge-join" in authorized_keys) gets that
+ * command whatever is asked for; sshd finds no subsystem then. */
+static int command(struct chan *ch, struct err *why)
+{
+    int r = ch->joined ? SSH_OK : ssh_channel_request_exec(ch->channel, "lodge-join");
     if (r == SSH_AGAIN)
         return 0;
     if (r == SSH_OK)
         return 1;
-    return err_set(why, E_UNAVAIL,
-                   "%s: the node's sshd has no subsystem '%s'; add 'Subsystem %s "
-                   "%s/lodge-join' to its sshd_config",
-                   ch->conn->host, ch->subsystem, ch->subsystem, LODGE_LIBEXECDIR);
+    return err_set(
+        why, E_UNAVAIL,
+        "%s: the node's sshd has no subsystem '%s' and no command for this key; "
+        "see node-setup.txt of 'lodge site init'",
+        ch->conn->host, ch->subsystem);
 }
 
 static void chan_read(struct chan *ch)
@@ -202,8 +214,10 @@ static void chan_write(struct chan *ch)
 
 static void chan_walk(struct chan *ch)
 {
-    static int (*const steps[])(struct chan *, struct err *) = {
-        [CHAN_OPEN] = open_channel, [CHAN_SUBSYSTEM] = subsystem};
+    static int (*const steps[])(struct chan *,
+                                struct err *) = {[CHAN_OPEN] = open_channel,
+                                                 [CHAN_SUBSYSTEM] = subsystem,
+                                                 [CHAN_COMMAND] = command};
     struct transport *t = ch->t;
     while (ch->step < CHAN_UP) {
         struct err why;

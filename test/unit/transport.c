@@ -176,7 +176,8 @@ static void put(const char *path, const char *text)
     assert_int_equal(fd_replace_file(path, text, strlen(text), 0600, NULL), 0);
 }
 
-static void sshd_start(struct sshd *s)
+/* With a subsystem, or with a key that is tied to the command. */
+static void sshd_start(struct sshd *s, bool forced)
 {
     snprintf(s->dir, sizeof s->dir, "/tmp/lodge-sshd-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
@@ -198,11 +199,17 @@ static void sshd_start(struct sshd *s)
     AUTO_STR strange = str_printf("[127.0.0.1]:%u %s", s->port, user_key);
     put(s->known, known);
     put(s->strange, strange);
+    if (forced) {
+        AUTO_STR tied =
+            str_printf("restrict,command=\"%s %s\" %s", join, path, user_key);
+        put(user_pub, tied);
+    }
     AUTO_STR text = str_printf("Port %u\nListenAddress 127.0.0.1\nHostKey %s\n"
                                "AuthorizedKeysFile %s\nStrictModes no\nUsePAM no\n"
                                "PidFile none\nPermitRootLogin prohibit-password\n"
-                               "Subsystem lodge %s %s\n",
-                               s->port, host, user_pub, join, path);
+                               "%s %s %s\n",
+                               s->port, host, user_pub,
+                               forced ? "#" : "Subsystem lodge", join, path);
     put(conf, text);
     fd_mkdirs("/run/sshd", 0755, NULL); /* where sshd locks its unprivileged child in */
     const char *argv[] = {"/usr/sbin/sshd", "-D", "-q", "-f", conf, NULL};
@@ -231,7 +238,15 @@ static void test_ssh(void **state)
         print_message("skip: needs root and openssh-server\n");
         skip();
     }
-    sshd_start(&sshd);
+    sshd_start(&sshd, true);
+    struct transport_spec tied = {.kind = "ssh",
+                                  .host = "127.0.0.1",
+                                  .port = sshd.port,
+                                  .identity = sshd.key,
+                                  .known_hosts = sshd.known};
+    run_kind(&tied);
+    sshd_stop(&sshd);
+    sshd_start(&sshd, false);
     run_kind(&(struct transport_spec){.kind = "ssh",
                                       .host = "127.0.0.1",
                                       .port = sshd.port,
