@@ -29,6 +29,7 @@ slurm_lodged() {
     LODGE_CONFIG_DIR=$D/lodge/config LODGE_STATE_DIR=$D/lodge/head LODGE_RUN_DIR=$D/lodge/head \
         "$B/lodged" --socket "$D/lodge/head/lodged.sock" --database "$D/lodge/head/lodge.db" \
         </dev/null >>"$D/log/lodged" 2>&1 &
+    slurm_lodged_pid=$!
     slurm_i=0
     while ! test -S "$D/lodge/head/lodged.sock"; do
         test $slurm_i -lt 200 || return 1
