@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,6 +60,9 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report)
     int r = spec->nfds ? place_fds(spec->fds, spec->nfds, report) : 0;
     if (r < 0)
         return r;
+    /* Also what our own parent let us inherit: some tools (dash) cannot write to a
+     * descriptor above 9 that another had to use because of those. */
+    close_range(spec->nfds > 3 ? spec->nfds : 3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (spec->set_ids && (setgroups(spec->ngroups, spec->groups) < 0 ||
                           setresgid(spec->gid, spec->gid, spec->gid) < 0 ||
                           setresuid(spec->uid, spec->uid, spec->uid) < 0))

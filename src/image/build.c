@@ -46,8 +46,8 @@ void build_close(struct build *b)
             *strrchr(below[i], '/') = '\0';
             put_sweep(below[i], NULL);
         }
-    char *owned[] = {b->store, b->cache, b->ctmp,  b->work,  b->fs,
-                     b->root,  b->out,   b->layer, b->verity};
+    char *owned[] = {b->store, b->cache, b->ctmp,  b->work,   b->fs,
+                     b->root,  b->out,   b->layer, b->verity, b->list};
     for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
         free(owned[i]);
     if (b->run.log >= 0)

@@ -216,6 +216,10 @@ static int run_inside(struct inside *in, int (*work)(void *, struct err *),
     struct build *b = in->b;
     if (!(b->layer = strdup(b->def->source)))
         return err_oom(err);
+    struct err e = {0};
+    if (b->def->from == FROM_IMAGE &&
+        keep_output(b->def->path, "files", &b->list, &e) < 0 && e.code != E_NOENT)
+        return err_set(err, e.code, "%s", e.text);
     const struct sandbox_spec spec = {
         .rootless = rootless, .dir = b->fs, .work = work, .arg = in};
     return sandbox_run(&spec, err);

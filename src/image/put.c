@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -175,6 +176,23 @@ int put_blob(const char *store, const char *file, char hex[65], uint64_t *size,
     return 0;
 }
 
+/* In the kernel where it can, and through sendfile between file systems. */
+static int copy_all(int from, int to)
+{
+    bool plain = false;
+    for (;;) {
+        ssize_t n = plain ? sendfile(to, from, NULL, 1 << 30)
+                          : copy_file_range(from, NULL, to, NULL, 1 << 30, 0);
+        if (n == 0)
+            return 0;
+        if (n > 0 || errno == EINTR)
+            continue;
+        if (plain || (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP))
+            return -1;
+        plain = true;
+    }
+}
+
 int put_copy(const char *store, const char *file, const char *work, char hex[65],
              uint64_t *size, struct err *err)
 {
@@ -187,9 +205,8 @@ int put_copy(const char *store, const char *file, const char *work, char hex[65]
     AUTO_FD to = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (to < 0)
         return err_sys(err, "'%s'", temp);
-    for (ssize_t n; (n = copy_file_range(from, NULL, to, NULL, 1 << 30, 0)) != 0;)
-        if (n < 0 && errno != EINTR)
-            return err_sys(err, "copy '%s'", file);
+    if (copy_all(from, to) < 0)
+        return err_sys(err, "copy '%s'", file);
     return put_blob(store, temp, hex, size, err);
 }
 

@@ -23,15 +23,15 @@
 
 /* mmdebstrap with a repository of exactly the locked packages: nothing is chosen and
  * nothing comes over the network here. */
-static int bootstrap_in(struct build *b, const char *repo, const char *tar,
-                        struct err *err)
+static int bootstrap_in(struct build *b, const char *repo, const char *tmp_dir,
+                        const char *tar, struct err *err)
 {
     AUTO_STR source = str_printf("deb [trusted=yes] copy:%s ./", repo);
     AUTO_BUF names = {0};
     str_buf_puts(&names, "--include=");
     for (size_t i = 0; i < b->pkgs->count; i++)
         str_buf_printf(&names, "%s%s", i ? "," : "", b->pkgs->item[i].name);
-    AUTO_STR tmp = str_printf("TMPDIR=%s/tmp", b->fs);
+    AUTO_STR tmp = str_printf("TMPDIR=%s", tmp_dir);
     if (!source || !tmp || names.failed)
         return err_oom(err);
     const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
@@ -46,18 +46,35 @@ static int bootstrap_in(struct build *b, const char *repo, const char *tar,
         b->def->suite, tar, source);
 }
 
+/* A source line and a TMPDIR cannot hold blanks: then the work directory is also
+ * mounted on /mnt, of the sandbox only. */
+static int bootstrap_at(struct build *b, const char *fs, const char *tar,
+                        struct err *err)
+{
+    AUTO_STR repo = str_printf("%s/repo", fs);
+    AUTO_STR tmp = str_printf("%s/tmp", fs);
+    if (!repo || !tmp)
+        return err_oom(err);
+    if (fd_mkdirs(tmp, 0755, err) < 0 ||
+        pkgs_repo(b->pkgs, b->cache, repo, &b->run, err) < 0)
+        return -1;
+    return bootstrap_in(b, repo, tmp, tar, err);
+}
+
 int step_bootstrap(struct build *b, struct err *err)
 {
     if (b->def->from != FROM_DEBIAN || access(b->layer, R_OK) == 0)
         return 0;
-    AUTO_STR repo = str_printf("%s/repo", b->fs);
-    AUTO_STR tmp = str_printf("%s/tmp", b->fs);
     AUTO_STR tar = str_printf("%s/layer.tar", b->ctmp);
-    if (!repo || !tmp || !tar)
+    if (!tar)
         return err_oom(err);
-    if (fd_mkdirs(tmp, 0755, err) < 0 ||
-        pkgs_repo(b->pkgs, b->cache, repo, &b->run, err) < 0 ||
-        bootstrap_in(b, repo, tar, err) < 0)
+    bool blank = strpbrk(b->fs, " \t\n[]%") != NULL;
+    if (blank && mount(b->fs, "/mnt", NULL, MS_BIND, NULL) < 0)
+        return err_sys(err, "mount on /mnt");
+    int r = bootstrap_at(b, blank ? "/mnt" : b->fs, tar, err);
+    if (blank && umount2("/mnt", MNT_DETACH) < 0 && r == 0)
+        r = err_sys(err, "unmount /mnt");
+    if (r < 0)
         return -1;
     return rename(tar, b->layer) < 0 ? err_sys(err, "keep '%s'", b->layer) : 0;
 }
@@ -244,6 +261,18 @@ static int copy_modules(const struct build *b, struct err *err)
                  : RUN(&b->run, err, "/sbin/depmod", "-b", b->root, b->kernel->release);
 }
 
+/* Where stage-1, and <run>, mount. */
+int root_mount_points(struct build *b, struct err *err)
+{
+    static const char *const empty[] = {"/dev", "/proc", "/sys", "/run", "/tmp"};
+    for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
+        AUTO_FD fd = open_inside(b, empty[i], true, err);
+        if (fd < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int step_modules(struct build *b, struct err *err)
 {
     if (!b->kernel)
@@ -358,12 +387,6 @@ int step_guest(struct build *b, struct err *err)
     AUTO_STR about = str_printf("NAME=%s\nVERSION=%s\n", b->def->name, b->def->version);
     if (!guest || !about)
         return err_oom(err);
-    static const char *const empty[] = {"/dev", "/proc", "/sys", "/run", "/tmp"};
-    for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
-        AUTO_FD fd = open_inside(b, empty[i], true, err);
-        if (fd < 0)
-            return -1;
-    }
     if (b->def->kind == IMAGE_GUEST &&
         copy_inside(b, guest, "/usr/lib/lodge/lodge-guest", 0755, 0, 0, err) < 0)
         return err_at(err, "LODGE_LIBEXEC_DIR names where lodge-guest is");

@@ -24,6 +24,7 @@ struct build {
     char *root;  /* work/fs/root */
     char *out;   /* work/out: what is kept */
     char *layer; /* the root as packages made it, a tar in the cache; or the source */
+    char *list;  /* of the files of an image that is unpacked; may be NULL */
     struct pkgs *pkgs;
     struct kernel *kernel;
     char *verity; /* "HASH,BLOCKS,SALT[,full]" */
@@ -58,6 +59,7 @@ int step_initramfs(struct build *b, struct err *err);
 int step_root(struct build *b, struct err *err);
 int step_outputs(struct build *b, struct err *err);
 
+int root_mount_points(struct build *b, struct err *err);
 /* The path on this machine of a path in the root. Links in its directories are resolved
  * within the root, so that none leads out of it. create: missing directories are made,
  * else they are E_NOENT. The caller's. */

@@ -217,6 +217,47 @@ static int unpack_qcow2(struct build *b, const char *from, struct err *err)
     return r;
 }
 
+/* "%20" to " ", in place. */
+static void unquote(char *s)
+{
+    char *to = s;
+    unsigned c;
+    for (; *s; s++) {
+        if (*s == '%' && sscanf(s + 1, "%2x", &c) == 1) {
+            *to++ = (char)c;
+            s += 2;
+        } else {
+            *to++ = *s;
+        }
+    }
+    *to = '\0';
+}
+
+/* fsck.erofs gives a file its owner after its mode, which clears set-id bits; the
+ * image's list of files knows them. */
+static int restore_modes(struct build *b, struct err *err)
+{
+    AUTO_STR list = NULL;
+    if (!b->list)
+        return 0;
+    if (fd_read_file(b->list, 256 << 20, &list, NULL, err) < 0)
+        return -1;
+    char *rest = list;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        unsigned mode;
+        AUTO_STR path = NULL;
+        char *name = strrchr(line, ' ');
+        if (sscanf(line, "f %o ", &mode) != 1 || !(mode & 06000) || !name)
+            continue;
+        unquote(++name);
+        if (root_path(b, name, false, &path, err) < 0)
+            return -1;
+        if (chmod(path, mode & 07777) < 0)
+            return err_sys(err, "mode of '%s'", name);
+    }
+    return 0;
+}
+
 /* A root of our own making. */
 static int unpack_image(struct build *b, const char *from, struct err *err)
 {
@@ -230,7 +271,9 @@ static int unpack_image(struct build *b, const char *from, struct err *err)
     AUTO_STR to = str_printf("--extract=%s", b->root);
     if (!to)
         return err_oom(err);
-    return RUN(&b->run, err, "fsck.erofs", "--preserve", to, from);
+    return RUN(&b->run, err, "fsck.erofs", "--preserve", to, from) < 0
+               ? -1
+               : restore_modes(b, err);
 }
 
 static int (*const kinds[])(struct build *b, const char *from, struct err *err) = {
@@ -243,5 +286,5 @@ int step_unpack(struct build *b, struct err *err)
 {
     if (mkdir(b->root, 0755) < 0)
         return err_sys(err, "'%s'", b->root);
-    return kinds[b->def->from](b, b->layer, err);
+    return kinds[b->def->from](b, b->layer, err) < 0 ? -1 : root_mount_points(b, err);
 }
