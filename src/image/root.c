@@ -381,6 +381,23 @@ int step_run(struct build *b, struct err *err)
 
 /* ---- what every image gets ------------------------------------------------------- */
 
+/* A node gets this very build of Lodge: what is not there (configured out) is not. */
+static int put_node_programs(struct build *b, struct err *err)
+{
+    static const char *const programs[] = {"lodge-agent",  "lodge-vmm",
+                                           "lodge-join",   "lodge-exec",
+                                           "lodge-stage1", "lodge-guest"};
+    for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+        AUTO_STR from = dirs_path(DIRS_LIBEXEC, "%s", programs[i]);
+        AUTO_STR to = str_printf("/usr/libexec/lodge/%s", programs[i]);
+        if (!from || !to)
+            return err_oom(err);
+        if (access(from, R_OK) == 0 && copy_inside(b, from, to, 0755, 0, 0, err) < 0)
+            return -1;
+    }
+    return copy_inside(b, "/proc/self/exe", "/usr/bin/lodge", 0755, 0, 0, err);
+}
+
 int step_guest(struct build *b, struct err *err)
 {
     AUTO_STR guest = dirs_path(DIRS_LIBEXEC, "lodge-guest");
@@ -390,6 +407,8 @@ int step_guest(struct build *b, struct err *err)
     if (b->def->kind == IMAGE_GUEST &&
         copy_inside(b, guest, "/usr/lib/lodge/lodge-guest", 0755, 0, 0, err) < 0)
         return err_at(err, "LODGE_LIBEXEC_DIR names where lodge-guest is");
+    if (b->def->kind == IMAGE_HOST && put_node_programs(b, err) < 0)
+        return -1;
     return write_inside(b, "/usr/lib/lodge/image", about, strlen(about), 0644, 0, 0,
                         err);
 }
