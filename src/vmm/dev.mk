@@ -12,6 +12,12 @@ if WITH_VMM_BLK
 vmm_dev_sources += src/vmm/blk.c
 vmm_dev_libs += $(URING_LIBS)
 endif
+if WITH_VMM_NET
+vmm_dev_sources += src/vmm/net.c src/vmm/net.h src/vmm/net_vhost.c
+endif
+if WITH_VMM_FS
+vmm_dev_sources += src/vmm/fs.c
+endif
 if WITH_VMM_CONSOLE
 vmm_dev_sources += src/vmm/console.c
 endif

@@ -12,11 +12,17 @@ const struct device_ops *const device_types[] = {
 #ifdef WITH_VMM_BLK
     &device_blk,
 #endif
+#ifdef WITH_VMM_NET
+    &device_net,
+#endif
 #ifdef WITH_VMM_CONSOLE
     &device_console,
 #endif
 #ifdef WITH_VMM_RNG
     &device_rng,
+#endif
+#ifdef WITH_VMM_FS
+    &device_fs,
 #endif
 #ifdef WITH_VMM_SERIAL
     &device_serial,

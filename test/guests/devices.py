@@ -12,7 +12,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
 
 VMM, KERNEL, INITRD = sys.argv[1:4]
 DIR = tempfile.mkdtemp(prefix="vd")
@@ -168,18 +170,18 @@ def test_console():
         n = len(bulk.recv(65536))
         assert n, "the bulk port ended"
         got += n
-    assert "done" in g.expect(b"= 0\n").decode()
+    assert "done" in g.expect(b"\n= 0\n").decode()
     # And to the guest.
     g.sock.sendall(b"head -c 2000000 $B | md5sum\n")
     data = bytes(range(250)) * 8000
     bulk.sendall(data)
-    assert g.expect(b"= 0\n").decode().split()[0] == hashlib.md5(data).hexdigest()
+    assert g.expect(b"\n= 0\n").decode().split()[0] == hashlib.md5(data).hexdigest()
     g.ok("stty -F /dev/hvc0 raw -echo; echo hello >/dev/hvc0")
     assert b"hello" in hvc.recv(100)
     g.sock.sendall(b"head -n 1 /dev/hvc0\n")
     time.sleep(1)
     hvc.sendall(b"line\n")
-    assert g.expect(b"= 0\n").decode().strip() == "line"
+    assert g.expect(b"\n= 0\n").decode().strip() == "line"
     # A client that goes and comes back.
     bulk.close()
     time.sleep(1)
@@ -198,6 +200,98 @@ def test_rng():
     g.end()
 
 
+def send_all(listener, data):
+    s, _ = listener.accept()
+    s.sendall(data)
+    s.close()
+
+
+def net(vhost):
+    pid = os.getpid()
+    tap, host, guest = "lt%d" % pid, "10.99.%d.1" % vhost, "10.99.%d.2" % vhost
+    subprocess.check_call(["modprobe", "-a", "tun", "vhost_net"])
+    subprocess.check_call(["ip", "tuntap", "add", tap, "mode", "tap", "vnet_hdr"])
+    subprocess.check_call(["ip", "addr", "add", host + "/24", "dev", tap])
+    subprocess.check_call(["ip", "link", "set", tap, "up"])
+    try:
+        g = Guest("net", [{"type": "net", "tap": tap, "mac": "52:54:00:12:34:56", "vhost": bool(vhost)}])
+        assert g.ok("cat /sys/class/net/eth0/address") == "52:54:00:12:34:56"
+        g.ok("ip link set eth0 up; ip addr add %s/24 dev eth0" % guest)
+        g.ok("ping -c 3 -w 20 %s" % host)
+        data = os.urandom(1 << 20) * 100
+        for way in "to", "from":
+            listener = socket.socket()
+            listener.bind((host, 0))
+            listener.listen(1)
+            port = listener.getsockname()[1]
+            start = time.time()
+            if way == "to":
+                t = threading.Thread(target=send_all, args=(listener, data))
+                t.start()
+                got = g.ok("nc %s %d | sha256sum" % (host, port)).split()[0]
+                t.join()
+                want = hashlib.sha256(data).hexdigest()
+            else:
+                g.sock.sendall(b"dd if=/dev/zero bs=1M count=100 2>/dev/null | tr '\\0' q | nc %s %d\n"
+                               % (host.encode(), port))
+                s, _ = listener.accept()
+                h = hashlib.sha256()
+                while True:
+                    part = s.recv(1 << 20)
+                    if not part:
+                        break
+                    h.update(part)
+                s.close()
+                g.expect(b"\n= 0\n")
+                got, want = h.hexdigest(), hashlib.sha256(b"q" * (100 << 20)).hexdigest()
+            print("# net vhost=%d %s guest: 100 MB in %.1f s" % (vhost, way, time.time() - start))
+            assert got == want, "100 MB arrived changed"
+        g.end()
+    finally:
+        subprocess.call(["ip", "link", "del", tap])
+
+
+def test_net():
+    net(0)
+
+
+def test_vhost():
+    net(1)
+
+
+def test_fs():
+    share = os.path.join(DIR, "share")
+    os.mkdir(share)
+    with open(os.path.join(share, "from-host"), "w") as f:
+        f.write("written by the host")
+    path = os.path.join(DIR, "fs.sock")
+    for again in False, True:
+        d = subprocess.Popen(["/usr/lib/qemu/virtiofsd", "--socket-path=" + path, "-o",
+                              "source=" + share, "-o", "cache=auto", "-o", "sandbox=chroot"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.time() + SLOW
+        while not os.path.exists(path) and time.time() < end:
+            time.sleep(0.1)
+        try:
+            g = Guest("fs", [{"type": "fs", "tag": "share", "socket": path}])
+            g.ok("mount -t virtiofs share /mnt")
+            if again:
+                assert g.ok("sha256sum /mnt/file").split()[0] == want
+            else:
+                assert g.ok("cat /mnt/from-host") == "written by the host"
+                g.ok("dd if=/dev/urandom of=/mnt/file bs=64k count=32 conv=fsync")
+                want = g.ok("sha256sum /mnt/file").split()[0]
+                with open(os.path.join(share, "file"), "rb") as f:
+                    assert hashlib.sha256(f.read()).hexdigest() == want
+            g.ok("umount /mnt")
+            g.end()
+        finally:
+            d.kill()
+            d.wait()
+        if os.path.exists(path):
+            os.unlink(path)
+
+
 def main():
     names = sys.argv[4:] or [n[5:] for n in globals() if n.startswith("test_")]
     print("1..%d" % len(names), flush=True)
@@ -210,7 +304,7 @@ def main():
         except Exception as e:
             failed += 1
             print("not ok %d - %s" % (i, n))
-            print("\n".join("# " + l for l in (type(e).__name__ + ": " + str(e)).splitlines()), flush=True)
+            print("\n".join("# " + l for l in (traceback.format_exc()).splitlines()), flush=True)
     shutil.rmtree(DIR, ignore_errors=True)
     return failed != 0
 
