@@ -23,6 +23,8 @@ struct agent {
 /* Read the rows and take up what was under way: adopt, clean, boot again. Then sweep
  * what belongs to nothing. */
 int agent_load(struct agent *a, struct err *err);
+/* Only read the rows. */
+int agent_read(struct agent *a, struct err *err);
 void agent_unload(struct agent *a);
 /* Somebody asked something, or a VM went: think about ending later. */
 void agent_touch(struct agent *a);

@@ -12,6 +12,7 @@
 #include "agent/console.h"
 #include "agent/guest.h"
 #include "agent/life.h"
+#include "agent/reclaim.h"
 #include "agent/work.h"
 #include "base/dirs.h"
 #include "base/fd.h"
@@ -74,18 +75,26 @@ static int load_rows(struct agent *a, const char *dir, struct err *err)
     return 0;
 }
 
-int agent_load(struct agent *a, struct err *err)
+int agent_read(struct agent *a, struct err *err)
 {
     make_tag(a);
     AUTO_STR dir = dirs_path(DIRS_STATE, "agent");
     if (!dir)
         return err_oom(err);
     if (dirs_make(DIRS_STATE, err) < 0 || dirs_make(DIRS_RUN, err) < 0 ||
-        fd_mkdirs(dir, 0700, err) < 0 || load_rows(a, dir, err) < 0)
+        fd_mkdirs(dir, 0700, err) < 0)
         return -1;
+    return load_rows(a, dir, err);
+}
+
+int agent_load(struct agent *a, struct err *err)
+{
     struct vm *vm, *next;
+    if (agent_read(a, err) < 0)
+        return -1;
     list_each_safe (vm, next, &a->vms, in)
         life_adopt(vm);
+    reclaim_start(a);
     return 0;
 }
 

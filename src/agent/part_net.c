@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Networks on one node. Names follow from ids: tap "lgID.N"; an isolated network's
- * bridge "lgbHASH", a NAT bridge "lgn0". Addresses are ours to give, so the guest hears
+ * bridge "lgbTAGHASH", a NAT bridge "lgn0". Addresses are ours to give, so the guest hears
  * them over the channel and waits for no DHCP. */
 #include "agent/parts.h"
 

@@ -46,7 +46,7 @@ void plan_bridge(const struct vm *vm, size_t i, char bridge[16])
     bridge[0] = '\0';
     switch (nic->type) {
     case PROFILE_NIC_ISOLATED:
-        snprintf(bridge, 16, "lgb%08x", plan_network(vm, nic));
+        snprintf(bridge, 16, "lgb%.3s%05x", vm->id, plan_network(vm, nic) & 0xfffff);
         break;
     case PROFILE_NIC_TAP_NAT:
         snprintf(bridge, 16, "lgn0");
@@ -197,6 +197,9 @@ static int make_boot(struct plan *p, const struct image *image, struct err *err)
     AUTO_BUF b = {0};
     /* An image's words are complete; without one, say what we count on. */
     str_buf_puts(&b, image && image->append ? image->append : "console=ttyS0 panic=-1");
+    /* Emulated, a busy host makes the kernel's trial of its timer fail. */
+    if (f->type == PROFILE_QEMU)
+        str_buf_puts(&b, " no_timer_check");
     if (wants_scratch(f, image))
         str_buf_puts(&b, " lodge.mode=scratch");
     if (f->init)

@@ -1,0 +1,89 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+test_description='two users of one agent: neither sees, enters, stops or reads what is the other'"'"'s'
+. "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless ROOT
+
+A=64001 B=64002
+LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
+as() { # UID COMMAND...
+    as_uid=$1
+    shift
+    setpriv --reuid "$as_uid" --regid "$as_uid" --clear-groups \
+        env HOME=/nonexistent LODGE_AGENT_SOCKET="$LODGE_AGENT_SOCKET" \
+        LODGE_STATE_DIR="$LODGE_TEST_TMP/u$as_uid" LODGE_RUN_DIR="$LODGE_TEST_TMP/u$as_uid" \
+        LODGE_CONFIG_DIR="$LODGE_TEST_TMP/u$as_uid" "$@"
+}
+refused() { # WORD COMMAND...: fails, and says WORD
+    word=$1
+    shift
+    "$@" >said 2>&1 </dev/null
+    test $? != 0 && grep -q "$word" said || { cat said; false; }
+}
+
+"$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>agent.log &
+for i in $(seq 50); do
+    test -S "$LODGE_AGENT_SOCKET" && break
+    sleep 0.1
+done
+for u in $A $B; do mkdir -m 700 "$LODGE_TEST_TMP/u$u" && chown $u:$u "$LODGE_TEST_TMP/u$u"; done
+
+test_expect_success 'each starts a machine, of the same name' '
+    as $A lodge vm start debian-fake --name m && as $B lodge vm start debian-fake --name m
+'
+test_expect_success 'each sees one, root both' '
+    test "$(as $A lodge vm list --noheader --raw -o uid)" = $A &&
+    test "$(as $B lodge vm list --noheader --raw -o uid)" = $B &&
+    test "$(lodge vm list --noheader --raw -o uid | sort | xargs)" = "$A $B"
+'
+test_expect_success 'each is itself inside' '
+    test "$(as $A lodge vm exec m id -u)" = $A && test "$(as $B lodge vm exec m id -u)" = $B
+'
+test_expect_success 'the id of another machine is as good as none' '
+    id=$(as $A lodge vm list --noheader --raw -o id) &&
+    for verb in show stop kill pause resume console destroy stats; do
+        refused "no VM" as $B lodge vm $verb -f $id || return 1
+    done &&
+    refused "no VM" as $B lodge vm exec $id true &&
+    test_must_fail as $B lodge vm cp $id:/etc/hostname "$LODGE_TEST_TMP/u$B/x" &&
+    as $A lodge vm exec m true
+'
+test_expect_success 'nobody becomes somebody else' '
+    refused "only root" as $B lodge vm exec --user $A m id &&
+    refused "only root" as $B lodge vm exec --user 0 m id
+'
+test_expect_success 'what one cannot read one cannot name' '
+    echo secret >secret && chmod 600 secret && truncate -s 1M disk && chmod 600 disk &&
+    mkdir -m 700 private &&
+    for what in "<kernel>$PWD/secret</kernel>" "<disks><disk path=\"$PWD/disk\"/></disks>" \
+        "<shares><share source=\"$PWD/private\" target=\"/mnt/x\"/></shares>"; do
+        printf "<?xml version=\"1.0\"?>\n<profile><name>x</name><type>qemu</type>%s<image>/etc/hostname</image>%s</profile>\n" \
+            "$(case $what in *kernel*) echo "$what" ;; esac)" \
+            "$(case $what in *kernel*) ;; *) echo "$what" ;; esac)" >x.xml &&
+        chmod 644 x.xml && sed -i "s,<kernel>\(.*\)</kernel><image>\(.*\)</image>,<image>\2</image><kernel>\1</kernel>," x.xml &&
+        refused "Permission denied" as $B lodge vm start "$PWD/x.xml" --name x &&
+        as $B lodge vm destroy -f x || return 1
+    done
+'
+test_expect_success 'files and sockets of a machine are closed to others' '
+    dir=$LODGE_RUN_DIR/vms/$(as $A lodge vm list --noheader --raw -o id) &&
+    refused "denied" as $B ls "$dir/own" && refused "denied" as $B cat "$dir/guest.log"
+'
+test_expect_success 'jobs and groups are for root' '
+    cat >ask.py <<-EOF &&
+	import json, socket, sys
+	s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); f = s.makefile("rw"); f.readline()
+	p = {"name": "t", "type": "fake", "image": "x"}
+	for m, q in (("vm.deploy", {"profile": p, "uid": $A}), ("vm.deploy", {"profile": p, "job": "1"}),
+	             ("vm.deploy", {"profile": p, "cgroups": {"memory": "/sys/fs/cgroup/memory"}}),
+	             ("job.end", {"job": "1"}), ("vm.deploy", {"profile": p, "vcpus": 99})):
+	    f.write(json.dumps({"id": "1", "method": m, "params": q}) + "\n"); f.flush()
+	    print(json.loads(f.readline()).get("error", {}).get("code"))
+	EOF
+    as $B python3 ask.py "$LODGE_AGENT_SOCKET" | sort -u >out && echo denied >want && test_cmp want out
+'
+test_expect_success 'both go, nothing is left' '
+    as $A lodge vm destroy -f m && as $B lodge vm destroy -f m &&
+    test -z "$(ls "$LODGE_RUN_DIR/vms")" && test -z "$(ls "$LODGE_STATE_DIR/agent")"
+'
+test_done
