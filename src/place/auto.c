@@ -7,28 +7,24 @@
 
 #include "base/own.h"
 #include "base/str.h"
+#include "profile/types.h"
 
 /* NULL: the type will do; else why it will not. */
-static const char *hpc_no(const struct place_facts *f, const struct profile *p)
+static const char *hpc_no(const struct place_facts *f)
 {
     if (!f->kvm)
         return f->no_kvm;
     if (!f->vmm)
         return "lodge-vmm is not installed";
-    if (p->cdrom)
-        return "it has no CD-ROM drive";
-    for (size_t i = 0; i < p->disk_count; i++)
-        if (p->disks[i].format != PROFILE_DISK_RAW)
-            return "its disks are raw only";
     return NULL;
 }
 
-static const char *kvm_no(const struct place_facts *f, const struct profile *p)
+static const char *kvm_no(const struct place_facts *f)
 {
     return !f->kvm ? f->no_kvm : f->qemu ? NULL : f->no_qemu;
 }
 
-static const char *qemu_no(const struct place_facts *f, const struct profile *p)
+static const char *qemu_no(const struct place_facts *f)
 {
     return f->qemu ? NULL : f->no_qemu;
 }
@@ -37,7 +33,7 @@ static const char *qemu_no(const struct place_facts *f, const struct profile *p)
  * says so. */
 static const struct {
     enum profile_type type;
-    const char *(*no)(const struct place_facts *, const struct profile *);
+    const char *(*no)(const struct place_facts *);
 } ranking[] = {
     {PROFILE_HPC, hpc_no},
     {PROFILE_KVM, kvm_no},
@@ -50,7 +46,13 @@ int place_auto(const struct place_facts *f, const struct profile *p,
     AUTO_BUF b = {0};
     for (size_t i = 0; i < ARRAY_SIZE(ranking); i++) {
         const char *name = profile_type_names[ranking[i].type];
-        const char *no = ranking[i].no(f, p);
+        const char *no = ranking[i].no(f);
+        enum profile_cap missing;
+        if (!no && !profile_type_fits(ranking[i].type, p, &missing)) {
+            str_buf_printf(&b, "%snot %s: it cannot %s", b.len ? "; " : "", name,
+                           profile_cap_texts[missing]);
+            continue;
+        }
         if (no) {
             str_buf_printf(&b, "%snot %s: %s", b.len ? "; " : "", name, no);
             continue;

@@ -12,7 +12,7 @@ enum { CAPS_ALL = (1 << PROFILE_CAP_COUNT) - 1 };
 
 static const unsigned caps[PROFILE_TYPE_COUNT] = {
     [PROFILE_AUTO] = CAPS_ALL,
-    [PROFILE_HPC] = CAPS_ALL & ~(BIT(QCOW2) | BIT(CDROM)),
+    [PROFILE_HPC] = CAPS_ALL & ~(BIT(QCOW2) | BIT(CDROM) | BIT(USER_NIC)),
     [PROFILE_KVM] = CAPS_ALL,
     [PROFILE_QEMU] = CAPS_ALL & ~BIT(PASSTHROUGH),
     [PROFILE_XEN] = BIT(KERNEL) | BIT(PIN) | BIT(DISKS) | BIT(PASSTHROUGH) |
@@ -21,7 +21,7 @@ static const unsigned caps[PROFILE_TYPE_COUNT] = {
     [PROFILE_XENHVM] = BIT(PIN) | BIT(DISKS) | BIT(PASSTHROUGH) | BIT(CHECKPOINT) |
                        BIT(MIGRATE) | BIT(CDROM) | BIT(QCOW2) | BIT(SERIAL),
     [PROFILE_LXC] = BIT(PIN) | BIT(SHARES),
-    [PROFILE_FAKE] = CAPS_ALL,
+    [PROFILE_FAKE] = CAPS_ALL & ~BIT(PASSTHROUGH),
     [PROFILE_VMWARE] = 0,
 };
 
@@ -51,6 +51,14 @@ static bool has_queues(const struct profile *p)
     return false;
 }
 
+static bool has_user_nic(const struct profile *p)
+{
+    for (size_t i = 0; i < p->nic_count; i++)
+        if (p->nics[i].type == PROFILE_NIC_USER)
+            return true;
+    return false;
+}
+
 bool profile_needs(const struct profile *p, enum profile_cap cap, const char **field)
 {
     const struct {
@@ -68,6 +76,7 @@ bool profile_needs(const struct profile *p, enum profile_cap cap, const char **f
         [PROFILE_CAP_QCOW2] = {has_qcow2(p), "disks"},
         [PROFILE_CAP_CDROM] = {p->cdrom, "cdrom"},
         [PROFILE_CAP_QUEUES] = {has_queues(p), "nics"},
+        [PROFILE_CAP_USER_NIC] = {has_user_nic(p), "nics"},
         [PROFILE_CAP_SHARES] = {p->share_count, "shares"},
         [PROFILE_CAP_PASSTHROUGH] = {p->device_count, "devices"},
         [PROFILE_CAP_CHECKPOINT] = {p->checkpoint != PROFILE_CHECKPOINT_NONE,

@@ -15,6 +15,7 @@
     X(PROFILE_CAP_QCOW2, "use qcow2 disks")                                            \
     X(PROFILE_CAP_CDROM, "have a CD-ROM")                                              \
     X(PROFILE_CAP_QUEUES, "have network cards with several queues")                    \
+    X(PROFILE_CAP_USER_NIC, "have a network card of type 'user'")                      \
     X(PROFILE_CAP_SHARES, "share host directories")                                    \
     X(PROFILE_CAP_PASSTHROUGH, "pass devices through")                                 \
     X(PROFILE_CAP_CHECKPOINT, "checkpoint")                                            \

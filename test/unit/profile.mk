@@ -34,3 +34,9 @@ test_unit_profile_oom_tap_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=c
     -Wl,--wrap=realloc -Wl,--wrap=strdup -Wl,--wrap=strndup
 test_unit_profile_oom_tap_LDADD = src/profile/libprofile.la src/base/libbase.la \
     $(XML2_LIBS) $(JANSSON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += test/unit/vt.tap
+test_unit_vt_tap_SOURCES = test/unit/vt.c src/agent/vt_xml.c
+test_unit_vt_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
+test_unit_vt_tap_LDADD = src/place/libplace.la src/profile/libprofile.la src/base/libbase.la \
+    $(XML2_LIBS) $(JANSSON_LIBS) $(CMOCKA_LIBS)
