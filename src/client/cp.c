@@ -33,10 +33,11 @@ static void local_half(const struct client_cp *x, int stream, int said)
     signal(SIGPIPE, SIG_IGN);
     int r = x->into ? tar_pack(stream, x->from, &hooks, &err)
                     : tar_unpack(stream, x->to, &hooks, &err);
-    /* A broken stream is the other half's failure, and told there. */
-    if (r < 0 && err.sys != EPIPE && write(said, err.text, strlen(err.text)) < 0)
+    /* A stream that broke off, either way, is the other half's failure, and told there. */
+    bool cut = err.sys == EPIPE || (err.code == E_IO && !err.sys);
+    if (r < 0 && !cut && write(said, err.text, strlen(err.text)) < 0)
         _exit(2);
-    _exit(r < 0 ? 1 : 0);
+    _exit(r < 0 ? err_exit_status(&err) : 0);
 }
 
 static void on_message(const json_t *what, void *arg)
@@ -46,6 +47,16 @@ static void on_message(const json_t *what, void *arg)
     if (x->progress && json_unpack((json_t *)what, "{s:{s:I, s:I}}", "progress",
                                    "files", &files, "bytes", &bytes) == 0)
         x->progress(files, bytes, x->arg);
+}
+
+/* The code of an error from the exit status it made of itself. */
+static enum err_code code_of(int status)
+{
+    for (int i = E_NONE + 1; i < E_COUNT; i++)
+        if (WIFEXITED(status) &&
+            err_exit_status(&(struct err){.code = i}) == WEXITSTATUS(status))
+            return i;
+    return E_FAIL;
 }
 
 /* What the guest's half wrote to its standard error. */
@@ -101,7 +112,7 @@ static int carry(const struct client_cp *x, int ours, struct err *err)
         return 0;
     }
     const char *last = text ? strrchr(text, '\n') : NULL;
-    return err_set(err, E_FAIL, "in the guest: %s",
+    return err_set(err, code_of(status), "in the guest: %s",
                    str_empty(text) ? "the copy was killed"
                    : last          ? last + 1
                                    : text);
@@ -139,7 +150,7 @@ int client_cp(const struct client_cp *x, struct err *err)
     if (n > 0) {
         /* Our own half knows best why the stream was cut off. */
         text[n] = '\0';
-        return err_set(err, E_FAIL, "%s", text);
+        return err_set(err, code_of(status), "%s", text);
     }
     if (r < 0 && err)
         *err = far;

@@ -160,12 +160,24 @@ static int make_directory(struct unpacker *u, int at, const char *leaf,
     return 0;
 }
 
+/* Make room for a new entry: what is there may go if it is a file, link or pipe, but
+ * nothing else (a device, say) is taken for one. */
+static int make_room(int at, const char *leaf, const char *name, struct err *err)
+{
+    struct stat st;
+    if (fstatat(at, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(err, "'%s'", name);
+    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode) && !S_ISFIFO(st.st_mode))
+        return err_set(err, E_EXISTS, "'%s' is there already and is not a file", name);
+    return unlinkat(at, leaf, 0) < 0 ? err_sys(err, "'%s'", name) : 0;
+}
+
 static int make_file(struct unpacker *u, int at, const char *leaf, const char *name,
                      const struct stat *st, struct err *err)
 {
     uint64_t left = st->st_size;
-    if (unlinkat(at, leaf, 0) < 0 && errno != ENOENT)
-        return err_sys(err, "'%s'", name);
+    if (make_room(at, leaf, name, err) < 0)
+        return -1;
     AUTO_FD fd =
         openat(at, leaf, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -193,8 +205,8 @@ static int make_file(struct unpacker *u, int at, const char *leaf, const char *n
 static int make_other(char type, int at, const char *leaf, const char *link,
                       const char *name, mode_t mode, struct err *err)
 {
-    if (unlinkat(at, leaf, 0) < 0 && errno != ENOENT)
-        return err_sys(err, "'%s'", name);
+    if (make_room(at, leaf, name, err) < 0)
+        return -1;
     int r = type == '2' ? symlinkat(link, at, leaf) : mkfifoat(at, leaf, mode & 0777);
     return r < 0 ? err_sys(err, "'%s'", name) : 0;
 }

@@ -9,8 +9,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -586,6 +588,12 @@ static void test_copy(void **state)
     AUTO_STR b = str_printf("%s/b", dir);
     run(&get, json_pack("{s:s, s:s}", "op", "get", "path", a));
     assert_int_equal(get.status, 0);
+    static char one_file[3 * 512];
+    AUTO_FD tar = memfd_create("tar", MFD_CLOEXEC);
+    assert_int_equal(tar_pack(tar, "/dev/null", NULL, NULL), 0);
+    AUTO_STR empty = str_printf("%s/a/one", dir);
+    assert_int_equal(tar_pack(tar, empty, NULL, NULL), 0);
+    assert_true(pread(tar, one_file, sizeof one_file, 1024) > 0);
     /* put what came, under another name */
     struct job put = {0};
     ask(&put, json_pack("{s:s, s:s}", "op", "put", "path", b));
@@ -609,6 +617,21 @@ static void test_copy(void **state)
     run(&same, shell(cmd));
     if (same.status)
         fail_msg("%s %s", same.out[1].data, same.out[2].data);
+    /* A file does not take the place of what is none (here: a directory's mount or a
+     * device; a socket does for both). */
+    struct job over = {0};
+    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "/tmp/lodge-sock-"};
+    snprintf(at.sun_path + strlen(at.sun_path), 20, "%d", (int)getpid());
+    AUTO_FD sock = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(sock, (struct sockaddr *)&at, sizeof at), 0);
+    ask(&over, json_pack("{s:s, s:s}", "op", "put", "path", at.sun_path));
+    chan_data(host.chan, over.stream, 0, one_file, sizeof one_file, NULL);
+    chan_eof(host.chan, over.stream, 0);
+    UNTIL(over.over);
+    assert_true(over.status > 0);
+    assert_non_null(strstr(over.out[2].data, "not a file"));
+    assert_int_equal(unlink(at.sun_path), 0);
+    job_done(&over);
     /* An archive cut off is an error, not a success. */
     struct job cut = {0};
     ask(&cut, json_pack("{s:s, s:s}", "op", "put", "path", "/tmp/lodge-never"));
