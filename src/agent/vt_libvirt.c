@@ -154,6 +154,12 @@ static int tell_paths(struct vt_run *r, const struct plan *plan, virDomainPtr do
 /* Container: the image's root, mounted where libvirtd sees it. */
 static int prepare(struct vt_run *r, const struct plan *plan, struct err *err)
 {
+    /* QEMU, as the owner, has to pass through here to its own directory. */
+    static const char own[] = "/var/lib/libvirt/qemu";
+    struct stat st;
+    if (geteuid() == 0 && r->vm->uid && stat(own, &st) == 0 &&
+        !(st.st_mode & S_IXOTH) && chmod(own, (st.st_mode & 07777) | S_IXOTH) < 0)
+        return err_sys(err, "'%s'", own);
     if (!vt_dialect_of(r->profile->type)->container)
         return 0;
     AUTO_STR host = str_printf("%s/host", plan->dir);
