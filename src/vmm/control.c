@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -122,11 +123,20 @@ static json_t *do_status(struct control *c, struct client *k, json_t *params,
 {
     struct vm *vm = c->vm;
     int end = atomic_load(&vm->end);
+    json_t *rips = json_array();
+    /* Where each vCPU stands, while they stand. */
+    for (unsigned i = 0; vm->state == VM_PAUSED && i < vm->nvcpus; i++) {
+        struct kvm_regs r;
+        char text[24] = "?";
+        if (ioctl(vm->vcpus[i].fd, KVM_GET_REGS, &r) == 0)
+            snprintf(text, sizeof text, "0x%llx", (unsigned long long)r.rip);
+        json_array_append_new(rips, json_string(text));
+    }
     return json_pack(
-        "{s:s, s:s, s:s, s:i, s:I, s:i, s:I}", "name", vm_name(vm), "state",
+        "{s:s, s:s, s:s, s:i, s:I, s:i, s:o, s:I}", "name", vm_name(vm), "state",
         vm_state_name(vm->state), "end", vm_end_name((enum vm_end)end), "vcpus",
         (int)vm->nvcpus, "memory_mib", (json_int_t)(vm->config->memory.size / MIB),
-        "exits_disabled", (int)vm->exits_disabled, "up_ms",
+        "exits_disabled", (int)vm->exits_disabled, "rip", rips, "up_ms",
         vm->entry_us ? (json_int_t)((clock_us() - vm->entry_us) / 1000) : 0);
 }
 

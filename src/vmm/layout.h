@@ -39,12 +39,13 @@
 
 /* I/O ports */
 enum {
-    LAYOUT_PORT_SERIAL = 0x3f8, /* 8 ports, pin LAYOUT_PIN_SERIAL */
-    LAYOUT_PORT_PANIC = 0x505,  /* pvpanic */
-    LAYOUT_PORT_SLEEP = 0x600,  /* ACPI sleep control, +1 sleep status */
-    LAYOUT_PORT_RESET = 0x604,  /* ACPI reset register: LAYOUT_RESET_VALUE */
-    LAYOUT_PORT_GED = 0x608,    /* 4 bytes: events pending, cleared by reading */
-    LAYOUT_PORT_ERST = 0x610,   /* error record store: see power.c */
+    LAYOUT_PORT_SERIAL = 0x3f8,  /* 8 ports, pin LAYOUT_PIN_SERIAL */
+    LAYOUT_PORT_KEYBOARD = 0x64, /* only its old way to reset the machine */
+    LAYOUT_PORT_PANIC = 0x505,   /* pvpanic */
+    LAYOUT_PORT_SLEEP = 0x600,   /* ACPI sleep control, +1 sleep status */
+    LAYOUT_PORT_RESET = 0x604,   /* ACPI reset register: LAYOUT_RESET_VALUE */
+    LAYOUT_PORT_GED = 0x608,     /* 4 bytes: events pending, cleared by reading */
+    LAYOUT_PORT_ERST = 0x610,    /* error record store: see power.c */
     LAYOUT_RESET_VALUE = 0x52,
 };
 

@@ -41,6 +41,14 @@ static void reset_write(void *arg, uint64_t offset, unsigned len, uint64_t value
         vm_end(arg, VM_END_REBOOT);
 }
 
+/* The keyboard controller that is not there: never busy, and its pulse on the reset line
+ * works, since kernels try it (each poll of a busy one would be an exit). */
+static void keyboard_write(void *arg, uint64_t offset, unsigned len, uint64_t value)
+{
+    if ((value & 0xff) == 0xfe)
+        vm_end(arg, VM_END_REBOOT);
+}
+
 static uint64_t panic_read(void *arg, uint64_t offset, unsigned len)
 {
     return PANIC_PANICKED | PANIC_CRASH_LOADED; /* what we understand */
@@ -83,6 +91,13 @@ int power_init(struct vm *vm, struct err *err)
                                   .read = zero_read,
                                   .write = reset_write,
                                   .arg = vm};
+    p->keyboard = (struct bus_range){.base = LAYOUT_PORT_KEYBOARD,
+                                     .size = 1,
+                                     .pio = true,
+                                     .name = "keyboard reset",
+                                     .read = zero_read,
+                                     .write = keyboard_write,
+                                     .arg = vm};
     p->panic = (struct bus_range){.base = LAYOUT_PORT_PANIC,
                                   .size = 1,
                                   .pio = true,
@@ -97,7 +112,8 @@ int power_init(struct vm *vm, struct err *err)
                                 .read = ged_read,
                                 .arg = vm};
     if (bus_add(vm, &p->sleep, err) < 0 || bus_add(vm, &p->reset, err) < 0 ||
-        bus_add(vm, &p->panic, err) < 0 || bus_add(vm, &p->ged, err) < 0)
+        bus_add(vm, &p->keyboard, err) < 0 || bus_add(vm, &p->panic, err) < 0 ||
+        bus_add(vm, &p->ged, err) < 0)
         return -1;
     return 0;
 }

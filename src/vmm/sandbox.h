@@ -15,3 +15,4 @@ int sandbox_enter(const struct config *c, struct err *err);
 int sandbox_close(struct vm *vm, struct err *err);
 /* When all threads run: the control thread's own filter. */
 int sandbox_filters(struct vm *vm, struct err *err);
+void sandbox_free(struct vm *vm);

@@ -2,6 +2,7 @@
 /* The machine's life: built in the order in which things need each other, run by its
  * threads, paused at one defined point, saved and restored by its parts and its rows. */
 #include "vmm/vm.h"
+#include "vmm/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -176,7 +177,8 @@ int vm_new(struct config *takes, struct vm **out, struct err *err)
         return err_oom(err);
     }
     vm->config = takes;
-    vm->kvm = vm->fd = vm->stats_fd = vm->memfd = vm->pagemap = vm->end_fd = vm->parked_fd = -1;
+    vm->kvm = vm->fd = vm->stats_fd = vm->memfd = vm->pagemap = vm->end_fd =
+        vm->parked_fd = -1;
     vm->want = WANT_PARK;
     pthread_mutex_init(&vm->fail_lock, NULL);
     if (build(vm, err) < 0)
@@ -208,6 +210,7 @@ void vm_free(struct vm *vm)
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);
+    sandbox_free(vm);
     config_free(vm->config);
     free(vm);
 }

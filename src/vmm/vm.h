@@ -66,7 +66,7 @@ struct io_thread {
 
 /* Power, reset, panic, event device: machine registers without a row of their own. */
 struct power {
-    struct bus_range sleep, reset, panic, ged;
+    struct bus_range sleep, reset, keyboard, panic, ged;
     atomic_uint ged_pending;
     uint8_t panic_events;
 };
@@ -117,7 +117,7 @@ struct vm {
     uint64_t entry_us; /* when the first vCPU was let run, CLOCK_MONOTONIC */
 
     struct control *control;
-    const struct sandbox *sandbox;
+    struct sandbox *sandbox;
 };
 
 /* vm.c: the machine's life. vm_new builds everything but threads; vm_run ends when the
