@@ -92,9 +92,7 @@ static struct relay *relay_new(struct guest *g, struct err *err)
 /* The guest is away: the client may come back and attach. */
 static void relay_lost(struct relay *r)
 {
-    AUTO_JSON lost = json_pack("{s:b}", "lost", 1);
-    if (lost)
-        chan_msg(r->client, CHAN_DIRECT, lost, NULL);
+    chan_msg(r->client, CHAN_DIRECT, json_pack("{s:b}", "lost", 1), NULL);
     chan_close(r->client, CHAN_DIRECT);
 }
 

@@ -122,6 +122,7 @@ void chan_set_user(struct chan *c, uint32_t stream, void *user);
 void *chan_user(const struct chan *c, uint32_t stream); /* NULL if there is none */
 /* Of an unknown or closed stream the calls below are no error and do nothing: the other
  * end may have closed it, or the channel was lost, while you were busy. */
+/* Steals message; NULL is an error, so that json_pack() can stand there. */
 int chan_msg(struct chan *c, uint32_t stream, json_t *message, struct err *err);
 /* How many bytes chan_data takes now: the credit left. 0 after an end. */
 size_t chan_sendable(const struct chan *c, uint32_t stream, int flow);
