@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-dist_noinst_SCRIPTS += bench/cli
+dist_noinst_SCRIPTS += bench/cli bench/image
