@@ -36,7 +36,7 @@ digest() { lodge image list --json | jq -r ".data[] | select(.name == \"$1\") | 
 boot() { lodge image boot "$@" --timeout 240 --memory 512M; }
 
 mkdir -p tiny/bin && cp /bin/busybox tiny/bin/ && ln -s busybox tiny/bin/sh
-cp "$LODGE_TOP_SRCDIR/test/data/image/tiny.xml" .
+cp "$LODGE_TOP_SRCDIR/test/data/image/tiny.xml" "$LODGE_TOP_SRCDIR/test/data/image/clone.xml" .
 
 test_expect_success 'a plan is printed and nothing is done' '
     lodge image build --dry-run debian-fast >plan &&
@@ -81,6 +81,11 @@ test_expect_success BUSYBOX 'files have owner, mode and links as defined' '
     lodge image exec tiny /bin/busybox readlink /etc/link | grep -q "^motd$"
 '
 test_expect_success QEMU,BUSYBOX 'it boots' 'boot tiny'
+test_expect_success QEMU,BUSYBOX 'two clones have different machine ids' '
+    lodge image build clone.xml && boot clone --console 2>one && boot clone --console 2>two &&
+    cat one two && one=$(grep -ao "id=[0-9a-f]\{32\}" one) && test -n "$one" &&
+    ! grep -aq "$one" two && grep -aq "id=[0-9a-f]\{32\}" two
+'
 test_expect_success QEMU,BUSYBOX 'with one byte changed it refuses' '
     root=$(blob tiny erofs) && cp "$root" whole && chmod u+w "$root" &&
     size=$(stat -c %s whole) &&
