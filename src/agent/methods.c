@@ -283,8 +283,8 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
                        profile_type_names[vm->profile->type]);
     enum profile_cap missing;
     if (!profile_type_fits(vm->profile->type, vm->profile, &missing))
-        return err_set(err, E_INPUT, "profile '%s': type '%s' cannot %s", vm->profile->name,
-                       ops->name, profile_cap_texts[missing]);
+        return err_set(err, E_INPUT, "profile '%s': type '%s' cannot %s",
+                       vm->profile->name, ops->name, profile_cap_texts[missing]);
     if (ops->check(vm->profile, err) < 0 || reserve_check(a, vm, err) < 0)
         return err_at(err, "profile '%s'", vm->profile->name);
     if (*reason)

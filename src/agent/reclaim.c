@@ -231,10 +231,10 @@ void reclaim_start(struct agent *a)
 
 static void print(json_t *told)
 {
-    AUTO_T(json_t) own = told;
     const char *why = json_string_value(json_object_get(told, "why"));
     printf("%s%s%s\n", json_string_value(json_object_get(told, "id")), why ? ": " : "",
            why ? why : "");
+    json_decref(told);
 }
 
 int reclaim_print(struct agent *a, struct err *err)

@@ -82,7 +82,7 @@ json_t *stats_json(struct vm *vm)
                             json_integer((json_int_t)atomic_load(&d->guest_errors)));
         json_object_set_new(devices, d->id, o);
     }
-    return json_pack("{s:o, s:o, s:o, s:I}", "vcpus", vcpus, "vm", kvm_json(vm->stats_fd),
-                     "devices", devices, "unclaimed_accesses",
+    return json_pack("{s:o, s:o, s:o, s:I}", "vcpus", vcpus, "vm",
+                     kvm_json(vm->stats_fd), "devices", devices, "unclaimed_accesses",
                      (json_int_t)vm->bus.unclaimed);
 }
