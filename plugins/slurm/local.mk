@@ -21,3 +21,7 @@ lodge_slurm_SOURCES = plugins/slurm/slurm-helper.c \
     src/base/clock.c src/base/err.c src/base/fd.c src/base/proc.c src/base/str.c
 lodge_slurm_CPPFLAGS = $(AM_CPPFLAGS)
 lodge_slurm_LDADD = $(JANSSON_LIBS)
+
+EXTRA_DIST += docs/lodge-slurm.8.adoc
+man_MANS += docs/lodge-slurm.8
+CLEANFILES += docs/lodge-slurm.8

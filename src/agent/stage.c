@@ -207,24 +207,28 @@ static int find_proc(struct vt_run *r, const char *leaf, pid_t *out)
     return -1;
 }
 
-/* The process and all below it, the top first. */
+/* The process and all below it, the top first; to kill, the top last: its children are
+ * found only as long as it lives. */
 static void signal_tree(pid_t pid, int sig, int depth)
 {
     enum { DEPTH_MAX = 32 };
     char path[64];
     AUTO_STR text = NULL;
     snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-    kill(pid, sig);
-    if (depth >= DEPTH_MAX || fd_read_file(path, 1 << 20, &text, NULL, NULL) < 0)
-        return;
+    if (sig != SIGKILL)
+        kill(pid, sig);
+    if (depth < DEPTH_MAX)
+        fd_read_file(path, 1 << 20, &text, NULL, NULL);
     char *at = text;
-    for (char *end; *at; at = end) {
+    for (char *end; at && *at; at = end) {
         long child = strtol(at, &end, 10);
         if (end == at)
             break;
         if (child > 1)
             signal_tree(child, sig, depth + 1);
     }
+    if (sig == SIGKILL)
+        kill(pid, sig);
 }
 
 int stage_signal(struct vt_run *r, const char *leaf, int sig, struct err *err)

@@ -93,3 +93,8 @@ slurm_residue() {
     done
 }
 slurm_empty() { test -z "$(slurm_residue)"; }
+
+# vm_states NODE: a state a line
+vm_states() {
+    "$C" exec "$D" "$1" env LODGE_AGENT_SOCKET=/run/lodge/agent.sock "$B/lodge" vm list --noheader -o STATE
+}

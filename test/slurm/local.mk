@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-dist_noinst_SCRIPTS += test/slurm/cluster
-dist_check_SCRIPTS += test/t4000-cluster.t
-if WITH_SLURM
-TESTS += test/t4000-cluster.t
-endif
-dist_noinst_SCRIPTS += test/slurm/demo test/slurm/node-setup
+slurm_tests = test/t4000-cluster.t test/t4100-slurm-fake.t
+dist_noinst_SCRIPTS += test/slurm/cluster test/slurm/demo test/slurm/node-setup
 dist_noinst_DATA += test/slurm/lib.sh
+dist_check_SCRIPTS += $(slurm_tests) test/t0400-pbs.t
+TESTS += test/t0400-pbs.t
+if WITH_SLURM
+TESTS += $(slurm_tests)
+endif

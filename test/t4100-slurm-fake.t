@@ -1,0 +1,184 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+test_description='jobs with --vm-profile on a private Slurm, machines of type fake'
+. "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless SLURM
+lodge_skip_all_unless ROOT
+lodge_prereq PLUGIN 'built without Slurm' test -f "$LODGE_TOP_BUILDDIR/plugins/slurm/.libs/lodge.so"
+lodge_skip_all_unless PLUGIN
+. "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
+T=$LODGE_TEST_TMP
+P=$T/fake.xml
+
+profile() { # NAME [APPEND] [MEMORY] [MORE]: a profile of type fake
+    cat <<EOT
+<?xml version="1.0"?>
+<profile>
+  <name>$1</name>
+  <type>fake</type>
+  <memory>${3:-64}</memory>
+  <image>none</image>
+  ${2:+<append>$2</append>}
+</profile>
+EOT
+}
+profile fake >"$P"
+profile slow fake.boot-delay=20000 >"$T/slow.xml"
+profile broken fake.boot-fail >"$T/broken.xml"
+profile dying fake.die-after=2000 >"$T/dying.xml"
+profile large '' 100000 >"$T/large.xml"
+slurm_home $USER1
+slurm_home $USER2
+cd "$T"
+O=$T/o
+job() { timeout 90 "$@"; }
+head_lodge() { LODGE_RUN_DIR=$D/lodge/head "$B/lodge" "$@"; }
+state_of() { scontrol -o show job "$1" | grep -o 'JobState=[A-Z_]*'; }
+
+test_expect_success 'a cluster with the plugin, lodged and an agent a node' '
+    slurm_up --conf "SchedulerParameters=batch_sched_delay=0,sched_min_interval=50000,nohold_on_prolog_fail" \
+        --conf "PartitionName=low Nodes=n[1-2] PriorityTier=1 PreemptMode=REQUEUE MaxTime=INFINITE" &&
+    head_lodge profile add "$P"
+'
+test_expect_success 'srun: on each node, in its machine' '
+    job srun -N2 --vm-profile=$P sh -c "echo \$LODGE_VM" | sort | sed "s/-[0-9]*$//" >out &&
+    printf "n1\nn2\n" >want && test_cmp want out && clean
+'
+test_expect_success 'a profile of the site by its name, as an ordinary user' '
+    as $USER1 timeout 60 srun --vm-profile=fake id -u >out && echo $USER1 >want &&
+    test_cmp want out && clean
+'
+test_expect_success 'batch: output, status, #SBATCH line' '
+    printf "#!/bin/sh\n#SBATCH --vm-profile=fake\necho \$LODGE_VM; pwd; exit 7\n" >b.sh && chmod 755 b.sh &&
+    test_expect_code 7 job sbatch -W -N1 -o $O b.sh &&
+    grep -q "^n[12]-[0-9]*$" $O && grep -qx "$PWD" $O && clean
+'
+test_expect_success 'the environment names the profile, too' '
+    SLURM_VM_PROFILE=fake job srun sh -c "echo \$LODGE_PROFILE" >out && echo fake >want &&
+    test_cmp want out && clean
+'
+test_expect_success 'array: three tasks, one ticket, three machines' '
+    job sbatch -W --array=1-3 -N1 --vm-profile=fake -o $O.%a --wrap "echo \$LODGE_VM" &&
+    cat $O.1 $O.2 $O.3 | sed "s/.*-//" >out && printf "1\n2\n3\n" >want && test_cmp want out && clean
+'
+test_expect_success 'several machines a node, tasks spread over them' '
+    job srun -N1 -n2 --vms-per-node=2 --vm-profile=fake sh -c "echo \$LODGE_VM" | sed "s/.*-//" | sort >out &&
+    printf "0\n1\n" >want && test_cmp want out && clean
+'
+test_expect_success 'a step in an allocation; -l, -n4, stdin of a file, --chdir' '
+    printf "a b\nc\n" >in &&
+    job salloc -N2 -n4 --vm-profile=fake srun -n4 -l pwd 2>err | sort >out &&
+    for i in 0 1 2 3; do echo "$i: $PWD"; done >want && test_cmp want out &&
+    job srun --vm-profile=fake --input=in --chdir=/usr sh -c "pwd; wc -l" >out &&
+    printf "/usr\n2\n" >want && test_cmp want out && clean
+'
+test_expect_success 'a pty' '
+    job script -qec "srun --pty --vm-profile=fake sh -c \"tty && echo yes\"" /dev/null </dev/null >out &&
+    grep -q "/dev/pts/" out && grep -q yes out && clean
+'
+test_expect_success '100 MB of stdout arrive whole' '
+    job srun --vm-profile=fake head -c 100000000 /dev/zero | md5sum >out &&
+    head -c 100000000 /dev/zero | md5sum >want && test_cmp want out && clean
+'
+test_expect_success 'death by a signal is told as such' '
+    ! job srun --vm-profile=fake sh -c "kill -TERM \$\$" 2>err &&
+    grep -q "Terminated" err && clean
+'
+test_expect_success 'script on the host, steps in machines' '
+    printf "#!/bin/sh\necho host-\${LODGE_VM-none}\nsrun sh -c \"echo vm-\\\$LODGE_PROFILE\"\n" >h.sh &&
+    job sbatch -W -N1 --vm-script=host --vm-profile=fake -o $O h.sh &&
+    printf "host-none\nvm-fake\n" >want && test_cmp want $O && clean
+'
+
+test_expect_success 'unknown profile: at submission, one line, the nearest name, no job' '
+    test_must_fail job sbatch --vm-profile=fakee --wrap true 2>err &&
+    grep -q "no profile .fakee." err && test -z "$(squeue -h)"
+'
+test_expect_success 'a file that is not there, options without a profile, wrong values' '
+    test_must_fail job sbatch --vm-profile=/nope.xml --wrap true 2>err && grep -q "No such file" err &&
+    test_must_fail job sbatch --vm-keep --wrap true 2>err && grep -q "need --vm-profile" err &&
+    test_must_fail job sbatch --vm-profile=fake --vms-per-node=x --wrap true 2>err &&
+    grep -q "number from 1 to" err
+'
+test_expect_success 'too little memory or too few CPUs: at submission' '
+    test_must_fail job sbatch --mem=30M --vm-profile=fake --wrap true 2>err &&
+    grep -q "needs 64 MiB a node, the job asks for 30" err &&
+    test_must_fail job sbatch --cpus-per-task=1 --vms-per-node=2 --vm-profile=fake --wrap true 2>err &&
+    grep -q "CPUs" err
+'
+test_expect_success 'too little memory that only the node sees: told to the user, node idle' '
+    test_must_fail job srun --vm-profile=$T/large.xml true 2>err &&
+    grep -q "ask for more with --mem" err && clean
+'
+test_expect_success 'a profile one may not boot; root may; again when allowed' '
+    profile secret >s.xml &&
+    head_lodge profile add s.xml &&
+    head_lodge profile allow secret --user root &&
+    test_must_fail as $USER1 timeout 60 srun --vm-profile=secret true 2>err &&
+    grep -q "may not boot profile .secret." err &&
+    job srun --vm-profile=secret true &&
+    head_lodge profile allow secret --user nobody && as $USER1 timeout 60 srun --vm-profile=secret true && clean
+'
+test_expect_success 'dry run says what would be, and submits nothing' '
+    test_must_fail job sbatch --vm-dry-run --vm-profile=fake --wrap true 2>err &&
+    grep -q "\"type\": \"fake\"" err && grep -q "nothing was submitted" err && test -z "$(squeue -h)"
+'
+test_expect_success 'a machine that does not boot: the job fails with the reason, node idle' '
+    test_must_fail job sbatch -W -o $O --vm-profile=$T/broken.xml --wrap true &&
+    grep -q "boot that fails" $O && clean
+'
+test_expect_success 'scancel while it boots ends at once' '
+    rm -f $O && id=$(sbatch --parsable -o $O --vm-profile=$T/slow.xml --wrap "echo ran") &&
+    until_ok 20 sh -c "test \"\$(squeue -h -j $id -o %T)\" = RUNNING" && sleep 1 && scancel $id &&
+    until_ok 15 slurm_quiet && test "$(state_of $id)" = JobState=CANCELLED && ! grep -q ran $O && clean
+'
+test_expect_success 'scancel while it runs: the script has its TERM' '
+    printf "#!/bin/sh\ntrap \"echo bye; exit 0\" TERM\necho on\nsleep 100 & wait\n" >t.sh &&
+    rm -f $O && id=$(sbatch --parsable -o $O --vm-profile=fake t.sh) && until_ok 20 grep -q on $O &&
+    scancel --signal=TERM --batch $id && until_ok 20 slurm_quiet && grep -q bye $O && clean
+'
+test_expect_success 'the machine dies under the job: the job ends, node idle' '
+    test_must_fail job srun --vm-profile=$T/dying.xml sleep 60 2>err && clean
+'
+test_expect_success 'suspend pauses the machine, resume resumes it' '
+    rm -f $O && id=$(sbatch --parsable -N1 -w n1 -o $O --vm-profile=fake --wrap "for i in 1 2 3 4 5 6; do echo \$i; sleep 1; done") &&
+    until_ok 20 grep -q 2 $O && scontrol suspend $id && sleep 3 && wc -l <$O >before && sleep 3 &&
+    vm_states n1 >states && grep -q paused states &&
+    wc -l <$O >after && test_cmp before after && scontrol resume $id && until_ok 30 grep -q 6 $O && clean
+'
+test_expect_success 'requeue: the machines go and come again' '
+    rm -f $O && id=$(sbatch --parsable -N1 --requeue -o $O --open-mode=append --vm-profile=fake --wrap "echo run \$SLURM_RESTART_COUNT; test -n \"\$SLURM_RESTART_COUNT\" || sleep 100") &&
+    until_ok 20 grep -q run $O && scontrol requeue $id && until_ok 60 grep -q "run 1" $O && clean 90
+'
+test_expect_success 'the agent is killed under a job: the job goes on, nothing is left' '
+    rm -f $O && id=$(sbatch --parsable -N1 -w n1 -o $O --vm-profile=fake --wrap "echo on; sleep 4; echo done") &&
+    until_ok 20 grep -q on $O && "$C" exec "$D" n1 sh -c "kill -9 \$(cat /run/lodge/agent.pid)" &&
+    until_ok 40 grep -q done $O && clean
+'
+test_expect_success 'slurmd and slurmctld restart under a job' '
+    rm -f $O && id=$(sbatch --parsable -N1 -w n1 -o $O --vm-profile=fake --wrap "echo on; sleep 4; echo done") &&
+    until_ok 20 grep -q on $O && "$C" slurmd "$D" n1 && "$C" slurmctld "$D" &&
+    until_ok 40 grep -q done $O && clean
+'
+test_expect_success 'tickets: forged, altered, of another user: nothing' '
+    as $USER2 env SLURM_SPANK_LODGE_JOB="{\"ticket\":\"lodge1.e30.AAAA\",\"profile\":\"x\",\"vms\":1,\"host_script\":false,\"keep\":false,\"array\":false}" \
+        timeout 60 srun true 2>err; grep -q "not a ticket" err && clean
+'
+test_expect_success 'two users on a node at once' '
+    as $USER1 timeout 60 srun -w n1 --vm-profile=fake sh -c "sleep 1; id -u" >one & p=$! &&
+    as $USER2 timeout 60 srun -w n1 --vm-profile=fake sh -c "sleep 1; id -u" >two &&
+    wait $p && test "$(cat one two | tr "\n" " ")" = "$USER1 $USER2 " && clean
+'
+test_expect_success 'twice ten jobs: no residue' '
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        sbatch -o /dev/null --mem=100M --vm-profile=fake --wrap true >>ids &&
+        sbatch -o /dev/null --mem=100M --vm-profile=fake --wrap true >>ids || return 1
+    done && clean 120
+'
+test_expect_success 'a job without our options leaves no record and sees nothing of us' '
+    job srun env >out && ! grep -q "^LODGE_VM\|^LODGE_PROFILE\|^SPANK_LODGE" out && clean
+'
+test_expect_success 'the end leaves nothing on the machine' '
+    slurm_down && test ! -e "$D"
+'
+test_done
