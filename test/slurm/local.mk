@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 slurm_tests = test/t4000-cluster.t test/t4100-slurm-fake.t
-dist_noinst_SCRIPTS += test/slurm/cluster test/slurm/demo test/slurm/node-setup
+dist_noinst_SCRIPTS += bench/slurm/run test/slurm/cluster test/slurm/demo test/slurm/node-setup
 dist_noinst_DATA += test/slurm/lib.sh
 dist_check_SCRIPTS += $(slurm_tests) test/t0400-pbs.t
 TESTS += test/t0400-pbs.t
