@@ -390,7 +390,7 @@ static int come_back(struct relay *r)
                        "the VM did");
     uint64_t end = clock_ms() + c->linger_ms;
     r->input_told = false;
-    for (int wait = RETRY_MIN_MS; clock_ms() < end; wait *= 2) {
+    for (int wait = RETRY_MIN_MS; clock_ms() < end;) {
         if (connect_once(r, true, &why) == 0)
             return 0;
         /* What the agent itself says does not get better; that it is not there, or has
@@ -399,7 +399,8 @@ static int come_back(struct relay *r)
             break;
         struct pollfd p = {.fd = r->signals, .events = POLLIN};
         struct signalfd_siginfo info;
-        poll(&p, 1, wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS);
+        poll(&p, 1, wait);
+        wait = wait < RETRY_MAX_MS ? 2 * wait : RETRY_MAX_MS;
         while (read(r->signals, &info, sizeof info) == sizeof info)
             if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT ||
                 info.ssi_signo == SIGHUP)
