@@ -2,6 +2,8 @@
 /* Staging; see the header. The order of stage_make is the reverse of stage_clear. */
 #include "agent/stage.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -44,6 +46,8 @@ static int make_dirs(struct vt_run *r, struct err *err)
     return 0;
 }
 
+static bool is_ours(const struct vt_run *r, pid_t pid);
+
 /* What is staged, in order; each part is made if the profile asks and cleared always.
  */
 static const struct {
@@ -67,9 +71,24 @@ int stage_make(struct vt_run *r, struct err *err)
     return identity_make(r, err);
 }
 
+/* What the main process left when it was killed alone: its children still carry the
+ * mark. */
+static void kill_marked(const struct vt_run *r)
+{
+    DIR *d = opendir("/proc");
+    for (struct dirent *e; d && (e = readdir(d));) {
+        pid_t pid = isdigit((unsigned char)*e->d_name) ? atoll(e->d_name) : 0;
+        if (pid > 1 && pid != getpid() && is_ours(r, pid))
+            kill(pid, SIGKILL);
+    }
+    if (d)
+        closedir(d);
+}
+
 int stage_clear(struct vt_run *r, struct err *err)
 {
     int ret = 0;
+    kill_marked(r);
     for (size_t i = ARRAY_SIZE(parts); i-- > 0;) {
         /* Go on, so that one that sticks does not hold the others; tell the first. */
         if (parts[i].clear(r, ret == 0 ? err : NULL) < 0)
