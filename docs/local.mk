@@ -10,7 +10,8 @@ man1_adoc = docs/lodge.1.adoc docs/lodge-cluster.1.adoc docs/lodge-explain.1.ado
     docs/lodge-profile.1.adoc docs/lodge-run.1.adoc docs/lodge-site.1.adoc docs/lodge-store.1.adoc \
     docs/lodge-vm.1.adoc
 man5_adoc = docs/lodge-image.5.adoc docs/lodge-cluster.5.adoc docs/lodge-profile.5.adoc
-man8_adoc = docs/lodge-agent.8.adoc docs/lodged.8.adoc docs/lodge-exec.8.adoc docs/lodge-guest.8.adoc
+man8_adoc = docs/lodge-agent.8.adoc docs/lodged.8.adoc docs/lodge-exec.8.adoc docs/lodge-guest.8.adoc \
+    docs/lodge-vmm.8.adoc
 man_adoc = $(man1_adoc) $(man5_adoc) $(man8_adoc)
 EXTRA_DIST += $(man_adoc)
 man_MANS += $(man_adoc:.adoc=)

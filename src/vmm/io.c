@@ -70,14 +70,30 @@ static void dispatch(struct io_thread *t, const struct epoll_event *got, int n)
     pthread_mutex_unlock(&t->lock);
 }
 
+/* What the guest gave us before its end still goes out: no vCPU runs any more, so this
+ * comes to an end but for a peer that keeps talking. */
+static void last_words(struct io_thread *t)
+{
+    enum { ROUNDS = 64 };
+    struct epoll_event got[BATCH];
+    for (int i = 0; i < ROUNDS; i++) {
+        int n = epoll_wait(t->epoll, got, BATCH, 0);
+        if (n <= 0)
+            return;
+        dispatch(t, got, n);
+    }
+}
+
 static void *loop(void *arg)
 {
     struct io_thread *t = arg;
     struct vm *vm = t->vm;
     for (;;) {
         int want = atomic_load(&vm->want);
-        if (want == WANT_EXIT)
+        if (want == WANT_EXIT) {
+            last_words(t);
             return NULL;
+        }
         if (want == WANT_PARK) {
             vm_park(vm, &t->parked);
             continue;
