@@ -64,6 +64,10 @@ static int map_ids(uid_t uid, gid_t gid, struct err *err)
 /* The parent: never returns. */
 static void stand_by(const struct config *c, pid_t child, const sigset_t *set)
 {
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {0};
+    if (geteuid() != 0) /* what the user namespace gave; root needs kill() */
+        syscall(SYS_capset, &head, none);
     for (;;) {
         siginfo_t si;
         int status, sig = sigwaitinfo(set, &si);
