@@ -18,6 +18,12 @@ endif
 if WITH_VMM_FS
 vmm_dev_sources += src/vmm/fs.c
 endif
+if WITH_VMM_BALLOON
+vmm_dev_sources += src/vmm/balloon.c
+endif
+if WITH_VMM_PMEM
+vmm_dev_sources += src/vmm/pmem.c
+endif
 if WITH_VMM_CONSOLE
 vmm_dev_sources += src/vmm/console.c
 endif

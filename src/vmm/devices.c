@@ -24,6 +24,12 @@ const struct device_ops *const device_types[] = {
 #ifdef WITH_VMM_FS
     &device_fs,
 #endif
+#ifdef WITH_VMM_BALLOON
+    &device_balloon,
+#endif
+#ifdef WITH_VMM_PMEM
+    &device_pmem,
+#endif
 #ifdef WITH_VMM_SERIAL
     &device_serial,
 #endif

@@ -292,6 +292,36 @@ def test_fs():
             os.unlink(path)
 
 
+def test_pmem():
+    base = os.path.join(DIR, "pmem")
+    data = os.urandom(3 << 20) + b"end of it"
+    with open(base, "wb") as f:
+        f.write(data)
+    g = Guest("pmem", [{"type": "pmem", "path": base, "readonly": True}, {"type": "vmgenid"},
+                       {"type": "balloon", "id": "bal"}])
+    assert g.ok("cat /sys/block/pmem0/size") == str((4 << 20) // 512)
+    got = g.ok("head -c %d /dev/pmem0 | sha256sum" % len(data)).split()[0]
+    assert got == hashlib.sha256(data).hexdigest()
+    free = "awk '/MemFree/ { print $2 }' /proc/meminfo"
+    before = int(g.ok(free))
+    g.call("set", device="bal", mib=64)
+    for i in range(60):
+        time.sleep(1)
+        if before - int(g.ok(free)) > 60 << 10:
+            break
+    else:
+        raise RuntimeError("the balloon gave nothing back")
+    assert g.call("stats")["devices"]["bal"]["given"] > 10000
+    g.call("set", device="bal", mib=0)
+    for i in range(60):
+        time.sleep(1)
+        if before - int(g.ok(free)) < 20 << 10:
+            break
+    else:
+        raise RuntimeError("the balloon took nothing again")
+    g.end()
+
+
 def main():
     names = sys.argv[4:] or [n[5:] for n in globals() if n.startswith("test_")]
     print("1..%d" % len(names), flush=True)
