@@ -30,4 +30,4 @@ GUEST_STATIC =
 else
 GUEST_STATIC = -all-static
 endif
-lodge_guest_LDFLAGS = $(AM_LDFLAGS) $(GUEST_STATIC) -Wl,--gc-sections
+lodge_guest_LDFLAGS = $(AM_LDFLAGS) $(GUEST_STATIC) -Wl,--gc-sections -s
