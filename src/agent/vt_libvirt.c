@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -278,13 +279,20 @@ static int destroy(struct vt_run *r, struct err *err)
     struct stat st;
     if (stat(r->dir, &st) < 0)
         return 0;
-    bool container = vt_dialect_of(r->profile->type)->container;
-    if (container && vt_join_daemon(err) < 0)
+    const struct vt_dialect *d = vt_dialect_of(r->profile->type);
+    if (d->container && vt_join_daemon(err) < 0)
         return -1;
-    if (with_domain(r, "destroy", fn_destroy, 0, err) < 0 &&
-        with_domain(r, "destroy", fn_destroy, 0, err) < 0)
-        return -1;
-    return container ? rootfs_unmount(r, err) : 0;
+    if (with_domain(r, "destroy", fn_destroy, 0, err) < 0) {
+        /* A libvirtd that is away or sick does not keep a QEMU alive. */
+        char name[32];
+        domain_name(r, name);
+        pid_t pid = d->memfd ? qemu_pid(name) : 0;
+        if (!d->memfd)
+            return -1;
+        if (pid && is_qemu_of(pid, name) && kill(pid, SIGKILL) < 0 && errno != ESRCH)
+            return err_sys(err, "kill QEMU");
+    }
+    return d->container ? rootfs_unmount(r, err) : 0;
 }
 
 static int pause_(struct vt_run *r, struct err *err)
