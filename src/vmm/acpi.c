@@ -68,7 +68,7 @@ static uint8_t sum(const void *data, size_t len)
 static uint64_t emit(struct tables *t, struct str_buf *b)
 {
     uint64_t at = (t->next + 15) & ~15ull;
-    if (b->failed || at + b->len > BOOT_ACPI_END) {
+    if (b->failed || at + b->len > BOOT_RESET_VECTOR) {
         t->failed = true;
         return 0;
     }
@@ -273,6 +273,22 @@ static void rsdp(struct tables *t, uint64_t xsdt)
     t->failed |= vm_write(t->vm, BOOT_ACPI, r, sizeof r) < 0;
 }
 
+/* What a kernel finds that reboots by jumping to the BIOS, in real mode: a write to the
+ * reset register. */
+static int reset_vector(struct vm *vm)
+{
+    const uint8_t code[] = {0xb0,
+                            LAYOUT_RESET_VALUE, /* mov al, value */
+                            0xba,
+                            LAYOUT_PORT_RESET & 0xff,
+                            LAYOUT_PORT_RESET >> 8,
+                            0xee, /* out dx, al */
+                            0xf4, /* hlt */
+                            0xeb,
+                            0xfd}; /* jmp to it */
+    return vm_write(vm, BOOT_RESET_VECTOR, code, sizeof code);
+}
+
 int acpi_build(struct vm *vm, struct err *err)
 {
     struct tables t = {.vm = vm, .next = BOOT_ACPI + 64};
@@ -289,5 +305,6 @@ int acpi_build(struct vm *vm, struct err *err)
     for (unsigned i = 0; i < t.count; i++)
         put(&b, t.at[i], 8);
     rsdp(&t, emit(&t, &b));
+    t.failed |= reset_vector(vm) < 0;
     return t.failed ? err_set(err, E_BUG, "ACPI tables do not fit") : 0;
 }

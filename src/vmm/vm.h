@@ -221,6 +221,7 @@ enum {
     BOOT_CMDLINE_MAX = 0x10000,
     BOOT_LOW_END = 0x9fc00,
     BOOT_ACPI = 0xe0000, /* tables, up to 1 MiB */
+    BOOT_RESET_VECTOR = 0xffff0,
     BOOT_ACPI_END = 0x100000,
 };
 struct boot_e820 {
