@@ -8,9 +8,9 @@ lodge_skip_all_unless LAB
 
 cat >inside <<EOF
 LODGE_IMAGE_PATH=\${LODGE_IMAGE_PATH:-$LODGE_STATE_DIR/images}
-LODGE_STATE_DIR=/tmp/l/s LODGE_RUN_DIR=/tmp/l/r LODGE_CONFIG_DIR=/tmp/l/c LODGE_CACHE_DIR=/tmp/l/k
+LODGE_STATE_DIR=/tmp/l/s LODGE_RUN_DIR=/run/l LODGE_CONFIG_DIR=/tmp/l/c LODGE_CACHE_DIR=/tmp/l/k
 export LODGE_IMAGE_PATH LODGE_STATE_DIR LODGE_RUN_DIR LODGE_CONFIG_DIR LODGE_CACHE_DIR
-mkdir -p /tmp/l
+mkdir -p /tmp/l # the run directory is on tmpfs, as everywhere
 time lodge run --timings debian-fast -- sh -c 'uname -r; id; cat /etc/hostname; exit 3'; echo "status \$?"
 "$LODGE_TOP_SRCDIR"/test/vm/conform hpc; echo "hpc \$?"
 "$LODGE_TOP_SRCDIR"/test/vm/conform kvm; echo "kvm \$?"
