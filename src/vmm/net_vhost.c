@@ -35,18 +35,19 @@ static int set_memory(struct net *n, int fd, struct err *err)
 {
     size_t count, used = 0;
     const struct vm_memory *m = vm_memory_list(n->v.vm, &count);
-    struct {
-        struct vhost_memory head;
-        struct vhost_memory_region region[64];
-    } t = {0};
-    for (size_t i = 0; i < count && used < 64; i++)
+    enum { REGIONS = 64 };
+    uint64_t room[(sizeof(struct vhost_memory) +
+                   REGIONS * sizeof(struct vhost_memory_region)) /
+                  sizeof(uint64_t)] = {0};
+    struct vhost_memory *t = (struct vhost_memory *)room;
+    for (size_t i = 0; i < count && used < REGIONS; i++)
         if (m[i].ram)
-            t.region[used++] =
+            t->regions[used++] =
                 (struct vhost_memory_region){.guest_phys_addr = m[i].gpa,
                                              .memory_size = m[i].size,
                                              .userspace_addr = (uintptr_t)m[i].hva};
-    t.head.nregions = (uint32_t)used;
-    return ioctl(fd, VHOST_SET_MEM_TABLE, &t) < 0 ? err_sys(err, "vhost: memory") : 0;
+    t->nregions = (uint32_t)used;
+    return ioctl(fd, VHOST_SET_MEM_TABLE, t) < 0 ? err_sys(err, "vhost: memory") : 0;
 }
 
 static int call_fd(struct net *n, unsigned queue)
