@@ -123,7 +123,7 @@ test_expect_success BUSYBOX 'a secret is refused' '
     test_must_fail lodge image build bad.xml 2>why && grep -q "/home/u/.ssh/id_rsa" why
 '
 test_expect_success BUSYBOX 'a link in the root leads nowhere outside of it' '
-    victim=$LODGE_TOP_BUILDDIR/victim.$$ && test_when_finished "rm -rf \"$victim\"" &&
+    victim=/srv/lodge-victim.$$ && test_when_finished "rm -rf \"$victim\"" &&
     mkdir -p trap/bin "$victim" "trap$victim" && cp /bin/busybox trap/bin/ &&
     ln -s "$victim" trap/etc && echo mine >"$victim/passwd-" &&
     sed "s,\"tiny\",\"trap\"," tiny.xml >trap.xml && lodge image build trap.xml &&

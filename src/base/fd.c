@@ -2,9 +2,9 @@
 /* Descriptor helpers; see the header. No state. */
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -155,15 +155,54 @@ int fd_mkdirs(const char *path, mode_t mode, struct err *err)
     }
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+/* Everything in the directory (its descriptor is taken), not the directory itself. A
+ * directory of another file system is a mount point: EBUSY. Only directories are compared
+ * so, since an overlay gives other files the device number of their layer. */
+static int remove_inside(int own_dir, dev_t dev, int depth)
 {
-    return remove(path);
+    enum { DEPTH_MAX = 400 };
+    DIR *d = depth < DEPTH_MAX ? fdopendir(own_dir) : NULL;
+    if (!d) {
+        int sys = depth < DEPTH_MAX ? errno : ELOOP;
+        close(own_dir);
+        errno = sys;
+        return -1;
+    }
+    int sys = 0;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+            unlinkat(dirfd(d), e->d_name, 0) == 0 || errno == ENOENT)
+            continue;
+        int sub = openat(dirfd(d), e->d_name,
+                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+        if (sub < 0 || fstat(sub, &st) < 0 || st.st_dev != dev) {
+            sys = sub < 0 ? errno : EBUSY;
+            if (sub >= 0)
+                close(sub);
+        } else if (remove_inside(sub, dev, depth + 1) < 0 ||
+                   unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR) < 0) {
+            sys = errno;
+        }
+    }
+    closedir(d);
+    errno = sys;
+    return sys ? -1 : 0;
 }
 
 int fd_remove_tree(const char *path, struct err *err)
 {
-    if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0 &&
-        errno != ENOENT)
+    struct stat st;
+    if (unlink(path) == 0 || errno == ENOENT)
+        return 0;
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0 || fstat(dir, &st) < 0) {
+        err_sys(err, "remove '%s'", path);
+        if (dir >= 0)
+            close(dir);
+        return -1;
+    }
+    if (remove_inside(dir, st.st_dev, 0) < 0 || (rmdir(path) < 0 && errno != ENOENT))
         return err_sys(err, "remove '%s'", path);
     return 0;
 }

@@ -135,8 +135,13 @@ static void test_files(void **state)
     char *none = NULL;
     assert_int_equal(fd_read_file(file, 2, &none, NULL, &err), -1);
     assert_int_equal(fd_mkdirs(file, 0700, &err), -1);
+    AUTO_STR sock = str_printf("%s/a/sock", dir);
+    AUTO_STR link = str_printf("%s/a/link", dir);
+    close(fd_unix_listen(sock, 0600, &err));
+    assert_int_equal(symlink("/usr", link), 0);
     assert_int_equal(fd_remove_tree(dir, &err), 0);
     assert_int_equal(access(dir, F_OK), -1);
+    assert_int_equal(access("/usr/bin", F_OK), 0);
     assert_int_equal(fd_remove_tree(dir, &err), 0);
 }
 
