@@ -136,6 +136,8 @@ lodge_leftovers() (
 lodge_end() {
     lodge_code=$?
     trap - EXIT
+    # A test that started more than processes takes it away here, however it ends.
+    if command -v lodge_take_away >/dev/null; then lodge_take_away >/dev/null 2>&1; fi
     for lodge_sig in TERM TERM KILL KILL; do
         lodge_left=$(lodge_leftovers "LODGE_TEST_ID=$LODGE_TEST_ID")
         test -n "$lodge_left" || break
@@ -156,6 +158,7 @@ lodge_end() {
     exit $lodge_code
 }
 trap lodge_end EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir -p "$LODGE_CONFIG_DIR"

@@ -6,6 +6,11 @@ lodge_skip_all_unless SLURM
 
 C=$LODGE_TOP_SRCDIR/test/slurm/cluster
 D=$LODGE_TEST_TMP/c
+lodge_take_away() {
+    for c in "$D" "$LODGE_TEST_TMP/u/c"; do
+        test ! -f "$c/cluster" || "$C" stop "$c"
+    done
+}
 
 residue() { # names of what cluster number $1 left on this machine
     ip -o link | grep -oE "l[bvp]$1(n[0-9]+)?" | sort -u

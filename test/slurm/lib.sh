@@ -40,6 +40,9 @@ slurm_lodged() {
 
 slurm_down() { "$C" stop "$D"; }
 
+# For test/lib.sh: also when a signal ends the test.
+lodge_take_away() { test ! -f "$D/cluster" || slurm_down; }
+
 # as UID COMMAND...: as this user, somewhere it may write
 as() {
     slurm_uid=$1
@@ -50,11 +53,6 @@ as() {
 }
 slurm_home() {
     mkdir -p "$LODGE_TEST_TMP/home.$1" && chown "$1:$1" "$LODGE_TEST_TMP/home.$1"
-}
-
-# agent NODE METHOD [PARAMS]: ask a node's agent, as root
-agent() {
-    "$C" exec "$D" "$1" "$B/lodge" vm list >/dev/null 2>&1 || true
 }
 
 # until_ok SECONDS COMMAND...
