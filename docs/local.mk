@@ -8,7 +8,7 @@ dist_noinst_DATA += docs/architecture.md docs/contributing.md \
 man1_adoc = docs/lodge.1.adoc docs/lodge-cluster.1.adoc docs/lodge-explain.1.adoc \
     docs/lodge-image.1.adoc docs/lodge-node.1.adoc docs/lodge-op.1.adoc \
     docs/lodge-profile.1.adoc docs/lodge-run.1.adoc docs/lodge-site.1.adoc docs/lodge-store.1.adoc \
-    docs/lodge-vm.1.adoc
+    docs/lodge-ticket.1.adoc docs/lodge-vm.1.adoc
 man5_adoc = docs/lodge-image.5.adoc docs/lodge-cluster.5.adoc docs/lodge-profile.5.adoc
 man8_adoc = docs/lodge-agent.8.adoc docs/lodged.8.adoc docs/lodge-exec.8.adoc docs/lodge-guest.8.adoc \
     docs/lodge-vmm.8.adoc

@@ -65,7 +65,7 @@ static int issue_embedded(const struct plugin_args *a, const json_t *q, json_t *
 {
     AUTO_STR params = json_dumps(q, JSON_COMPACT);
     AUTO_STR text = NULL;
-    const char *const argv[] = {a->lodge, "ticket", "issue", "--json", params, NULL};
+    const char *const argv[] = {a->lodge, "ticket", "issue", params, NULL};
     const struct proc_spec spec = {.argv = argv, .die_with_us = true};
 
     if (!params)

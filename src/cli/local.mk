@@ -22,6 +22,7 @@ lodge_SOURCES = \
     src/cli/run.c \
     src/cli/site.c \
     src/cli/store.c \
+    src/cli/ticket.c \
     src/cli/vm.c src/cli/vm.h \
     src/cli/vm_console.c \
     src/cli/vm_exec.c \
