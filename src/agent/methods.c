@@ -546,6 +546,14 @@ static void stream_later(struct rpc_call *call, struct vm *vm, const char *op,
     rpc_call_on_gone(call, patient_gone, p);
 }
 
+/* Nobody waits for a machine that is over: who was attached to a command of it is told
+ * so, as a command that is not there. */
+static bool is_over(const struct vm *vm)
+{
+    return vm->state == VM_FAILED || vm->state == VM_GONE ||
+           (vm->state == VM_STOPPING && (vm->failing || vm->forced));
+}
+
 static void stream(struct rpc_call *call, json_t *params, struct agent *a,
                    const char *op)
 {
@@ -555,6 +563,11 @@ static void stream(struct rpc_call *call, json_t *params, struct agent *a,
     if (vm && (vm->state == VM_FAILED || (vm->state == VM_STOPPING && vm->failing))) {
         err = vm->why;
         err_at(&err, "VM '%s' failed", vm->name);
+        if (json_object_get(params, "attach"))
+            err.code = E_NOENT;
+        vm = NULL;
+    } else if (vm && is_over(vm) && json_object_get(params, "attach")) {
+        err_set(&err, E_NOENT, "VM '%s' is %s", vm->name, state_name(vm->state));
         vm = NULL;
     }
     if (!vm)
