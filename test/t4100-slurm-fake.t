@@ -138,7 +138,9 @@ test_expect_success 'scancel while it runs: the script has its TERM' '
     scancel --signal=TERM --batch $id && until_ok 20 slurm_quiet && grep -q bye $O && clean
 '
 test_expect_success 'the machine dies under the job: the job ends, node idle' '
-    test_must_fail job srun --vm-profile=$T/dying.xml sleep 60 2>err && clean
+    begin=$(date +%s) &&
+    test_must_fail job srun --vm-profile=$T/dying.xml sleep 80 2>err &&
+    test $(($(date +%s) - begin)) -lt 40 && grep -q "lodge: .*VM" err && clean
 '
 test_expect_success 'suspend pauses the machine, resume resumes it' '
     rm -f $O && id=$(sbatch --parsable -N1 -w n1 -o $O --vm-profile=fake --wrap "for i in 1 2 3 4 5 6; do echo \$i; sleep 1; done") &&
@@ -181,6 +183,13 @@ test_expect_success 'twice ten jobs: no residue' '
 '
 test_expect_success 'a job without our options leaves no record and sees nothing of us' '
     job srun env >out && ! grep -q "^LODGE_VM\|^LODGE_PROFILE\|^SPANK_LODGE" out && clean
+'
+test_expect_success 'without lodged: signed with the key of who submits' '
+    kill $slurm_lodged_pid && until_ok 20 sh -c "! kill -0 $slurm_lodged_pid 2>/dev/null" &&
+    rm -f "$D/lodge/head/lodged.sock" &&
+    LODGE_CONFIG_DIR=$D/lodge/config job srun --vm-profile=$P sh -c "echo \$LODGE_PROFILE" >out &&
+    echo fake >want && test_cmp want out &&
+    test_must_fail job srun --vm-profile=fakee true 2>err && grep -q "no profile .fakee." err && clean
 '
 test_expect_success 'the end leaves nothing on the machine' '
     slurm_down && test ! -e "$D"
