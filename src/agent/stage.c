@@ -28,7 +28,7 @@
 #include "base/str.h"
 
 extern char **environ;
-enum { ENV_MAX = 256, GROUPS_MAX = 256, KILL_MS = 10000 };
+enum { ENV_MAX = 256, GROUPS_MAX = 256, KILL_MS = 10000, SETTLE_MS = 5000 };
 
 static int make_dirs(struct vt_run *r, struct err *err)
 {
@@ -193,8 +193,10 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
     return 0;
 }
 
-/* Is pid one that we started for this VM? Its environment has the mark. */
-static bool is_ours(const struct vt_run *r, pid_t pid)
+/* Is pid one that we started for this VM? 1 if its environment has the mark, 0 if not,
+ * -1 if it has none now: at its end, and for a moment in each execve(), between the new
+ * memory and the new environment. */
+static int has_mark(const struct vt_run *r, pid_t pid)
 {
     char path[40], mark[32];
     snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
@@ -202,11 +204,28 @@ static bool is_ours(const struct vt_run *r, pid_t pid)
     AUTO_STR env = NULL;
     size_t len;
     if (fd_read_file(path, 1 << 20, &env, &len, NULL) < 0)
-        return false;
+        return 0;
     for (char *e = env; e < env + len; e += strlen(e) + 1)
         if (!strcmp(e, mark))
-            return true;
-    return false;
+            return 1;
+    return len ? 0 : -1;
+}
+
+static bool is_ours(const struct vt_run *r, pid_t pid)
+{
+    return has_mark(r, pid) == 1;
+}
+
+/* As is_ours(), for a process that may be in the midst of execve(). */
+static bool is_ours_settled(const struct vt_run *r, pid_t pid, int pidfd)
+{
+    int mark;
+    for (int i = 0; (mark = has_mark(r, pid)) < 0 && i < SETTLE_MS; i++) {
+        struct pollfd p = {.fd = pidfd, .events = POLLIN};
+        if (poll(&p, 1, 1) > 0)
+            return false;
+    }
+    return mark == 1;
 }
 
 /* A pidfd of DIR/LEAF.pid's process, -1 if there is none. */
@@ -220,7 +239,7 @@ static int find_proc(struct vt_run *r, const char *leaf, pid_t *out)
         return -1;
     int fd = syscall(SYS_pidfd_open, (pid_t)pid, 0);
     *out = pid;
-    if (fd < 0 || is_ours(r, pid))
+    if (fd < 0 || is_ours_settled(r, pid, fd))
         return fd;
     close(fd);
     return -1;
