@@ -211,8 +211,14 @@ static void open_file(struct console *c)
 
 void console_open(struct vm *vm)
 {
-    if (vm->console || !json_object_get(vm->vt, "console"))
+    if (!json_object_get(vm->vt, "console"))
         return;
+    if (vm->console) {
+        /* Started again: the text goes on, the line is a new one. */
+        if (vm->console->fd < 0 && !vm->console->timer)
+            on_timer(NULL, 0, vm->console);
+        return;
+    }
     struct console *c = calloc(1, sizeof *c);
     if (!c)
         return; /* a VM without a console text still runs */
