@@ -1,15 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-# For tests that boot machines. vm_image: an image debian-fast in the test's store; its
-# packages are kept between runs, as t1010 keeps them. LODGE_TEST_IMAGES: a store that has
-# it already.
+# For tests that boot machines. vm_image: an image debian-fast in the test's store. It is
+# built once for all tests, into LODGE_TEST_CACHE (~/.cache/lodge/test-images), and again
+# only when its definition or what the build puts into it has changed.
+vm_image_build() { # STORE: debian-fast into it; the archive may fail us once
+    for vm_try in 1 2 3; do
+        rm -rf "$1.new"
+        LODGE_STATE_DIR=$1.new lodge image build "$LODGE_TOP_SRCDIR/images/debian-fast.xml" &&
+            rm -rf "$1" && mv "$1.new" "$1" && return
+        sleep 5
+    done
+    return 1
+}
 vm_image() {
-    if test -n "$LODGE_TEST_IMAGES"; then
-        LODGE_IMAGE_PATH=$LODGE_TEST_IMAGES
-        export LODGE_IMAGE_PATH
-        lodge image show debian-fast >/dev/null && return
-    fi
-    keep=${LODGE_TEST_IMAGE_CACHE:-$lodge_home/.cache/lodge/test-images}
-    mkdir -p "$keep/debs" "$LODGE_CACHE_DIR/images" &&
-        ln -sfn "$keep/debs" "$LODGE_CACHE_DIR/images/debs" &&
-        lodge image build "$LODGE_TOP_SRCDIR/images/debian-fast.xml"
+    keep=${LODGE_TEST_CACHE:-$lodge_home/.cache/lodge/test-images}
+    mkdir -p "$keep/debs" "$LODGE_CACHE_DIR/images" "$LODGE_STATE_DIR" &&
+        ln -sfn "$keep/debs" "$LODGE_CACHE_DIR/images/debs" || return 1
+    store=$keep/$(cat "$LODGE_TOP_SRCDIR/images/debian-fast.xml" \
+        "$LODGE_TOP_SRCDIR"/src/image/*.[ch] "$LODGE_TOP_SRCDIR"/src/guest/*.[ch] \
+        "$LODGE_TOP_BUILDDIR/lodge-guest" | sha256sum | cut -c 1-16)
+    (
+        flock 9 || exit 1
+        if ! test -d "$store/images"; then
+            find "$keep" -maxdepth 1 -name '????????????????*' -mtime +2 -exec rm -rf {} +
+            vm_image_build "$store" 9>&- || exit 1
+        fi
+        # A copy: a hypervisor with a user of its own may not reach into our home.
+        cp -a --reflink=auto "$store/images" "$LODGE_STATE_DIR/"
+    ) 9>"$keep/.lock" && lodge image show debian-fast >/dev/null
 }
