@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 dist_noinst_SCRIPTS += test/guests/initrd test/guests/devices.init test/guests/devices.py
+dist_noinst_SCRIPTS += test/guests/machine.init test/guests/machine.py
 if WITH_VMM
-dist_check_SCRIPTS += test/t3110-vmm-devices.t
-TESTS += test/t3110-vmm-devices.t
+dist_check_SCRIPTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t
+TESTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t
 endif
 
 # The guest that is not Linux; built with the tests.
