@@ -168,7 +168,7 @@ static int run_script(const struct command *c, char **env)
 
 static char **default_env(const struct command *c)
 {
-    struct user user;
+    struct user user = {0};
     users_find(c->has_ids ? c->uid : geteuid(), &user);
     char **env = calloc(7, sizeof *env);
     if (!env)
