@@ -6,5 +6,7 @@ noinst_PROGRAMS += test/lab/selftest
 test_lab_selftest_SOURCES = test/lab/selftest.c
 test_lab_selftest_LDADD = -lpthread
 dist_check_SCRIPTS += test/t3001-lab.t test/t3002-lab-kvm.t
-TESTS += test/t3001-lab.t test/t3002-lab-kvm.t
+TESTS += test/t3001-lab.t
+# Its machine was seen to stall while the tiny guests ran; see check-more.
+TESTS_MORE += test/t3002-lab-kvm.t
 endif
