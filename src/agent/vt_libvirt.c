@@ -3,7 +3,6 @@
  * domain is transient, so libvirt keeps nothing after its end. In workers only. */
 #include "agent/vt.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -95,11 +94,12 @@ static pid_t qemu_pid(const char *name)
     DIR *d = opendir("/proc");
     for (struct dirent *e; d && !pid && (e = readdir(d));) {
         struct stat st;
+        uint64_t number;
         snprintf(path, sizeof path, "/proc/%.20s", e->d_name);
-        if (isdigit((unsigned char)*e->d_name) && stat(path, &st) == 0 &&
+        if (str_to_u64(e->d_name, &number) && stat(path, &st) == 0 &&
             (geteuid() == 0 || st.st_uid == geteuid()) &&
-            is_qemu_of(atol(e->d_name), name))
-            pid = atol(e->d_name);
+            is_qemu_of((pid_t)number, name))
+            pid = (pid_t)number;
     }
     if (d)
         closedir(d);

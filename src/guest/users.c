@@ -37,8 +37,8 @@ void users_find(uid_t uid, struct user *out)
     char number[24], want[24];
     snprintf(want, sizeof want, "%u", (unsigned)uid);
     snprintf(out->name, sizeof out->name, "%u", (unsigned)uid);
-    strcpy(out->home, "/");
-    strcpy(out->shell, "/bin/sh");
+    snprintf(out->home, sizeof out->home, "/");
+    snprintf(out->shell, sizeof out->shell, "/bin/sh");
     if (fd_read_file("/etc/passwd", FILE_MAX, &text, NULL, NULL) < 0)
         return;
     for (const char *p = text; *p;) {
@@ -48,7 +48,7 @@ void users_find(uid_t uid, struct user *out)
             field(p, n, 5, out->home, sizeof out->home);
             field(p, n, 6, out->shell, sizeof out->shell);
             if (!*out->shell)
-                strcpy(out->shell, "/bin/sh");
+                snprintf(out->shell, sizeof out->shell, "/bin/sh");
             return;
         }
         p += n + (p[n] == '\n');

@@ -82,8 +82,8 @@ static int write_hex(const char *dir, const char *leaf, const unsigned char *bin
     if (!path)
         return err_oom(err);
     sodium_bin2hex(hex, sizeof hex, bin, size);
-    strcat(hex, "\n");
-    rc = fd_replace_file(path, hex, strlen(hex), mode, err);
+    hex[2 * size] = '\n';
+    rc = fd_replace_file(path, hex, 2 * size + 1, mode, err);
     sodium_memzero(hex, sizeof hex);
     return rc;
 }
