@@ -18,6 +18,7 @@ include test/unit/guest.mk
 include test/unit/controller.mk
 include test/unit/cli.mk
 if WITH_VMM
+include test/unit/ckpt.mk
 include test/unit/vmm.mk
 endif
 TESTS += $(check_PROGRAMS)

@@ -21,7 +21,7 @@
 #pragma once
 #include "base/err.h"
 #include "vmm/layout.h"
-#include "vmm/state.h"
+#include "ckpt/state.h"
 
 #include <jansson.h>
 #include <pthread.h>

@@ -5,9 +5,8 @@
 include src/vmm/dev.mk
 noinst_LTLIBRARIES += src/vmm/libvmm.la src/vmm/libvmmdev.la
 src_vmm_libvmmdev_la_SOURCES = $(vmm_dev_sources) \
-    src/vmm/aml.c src/vmm/aml.h src/vmm/device.h src/vmm/layout.h \
-    src/vmm/state.c src/vmm/state.h
-src_vmm_libvmmdev_la_LIBADD = $(vmm_dev_libs)
+    src/vmm/aml.c src/vmm/aml.h src/vmm/device.h src/vmm/layout.h
+src_vmm_libvmmdev_la_LIBADD = $(vmm_dev_libs) src/ckpt/libckpt.la
 src_vmm_libvmm_la_SOURCES = \
     src/vmm/acpi.c \
     src/vmm/boot.c src/vmm/boot_bzimage.c src/vmm/boot_elf.c \

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "vmm/config.h"
-#include "vmm/state.h"
+#include "ckpt/state.h"
 
 static void write_two(struct state_writer *w)
 {

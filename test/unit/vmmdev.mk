@@ -11,5 +11,5 @@ test_fuzz_vmmdev_tap_LDADD = $(vmm_fake_libs)
 FUZZERS += test/fuzz/vmmdev.fuzz
 test/fuzz/vmmdev.fuzz: FORCE
 	$(FUZZ_BUILD) $@ $(top_srcdir) \
-	    'test/fuzz/vmmdev.c $(vmm_fake) $(src_vmm_libvmmdev_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
+	    'test/fuzz/vmmdev.c $(vmm_fake) $(src_vmm_libvmmdev_la_SOURCES) src/ckpt/state.c $(src_base_libbase_la_SOURCES)' \
 	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(vmm_dev_libs) -lpthread'

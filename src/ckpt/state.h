@@ -5,6 +5,9 @@
  *            u32 CRC32C of the payload, u32 CRC32C of the header before it; payload
  *   payload: records { u32 tag, u32 bytes, data, zeros up to a multiple of 8 }
  *
+ * The version's highest bit says that a reader who does not know the section may skip
+ * it; one without it must be known.
+ *
  * Little-endian. A reader skips tags it does not know, and takes a default for a tag
  * that an older writer did not know; a section's version changes only when the meaning
  * of a tag does. A record may hold an array of a struct of fixed layout. */
@@ -16,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define STATE_OPTIONAL 0x80000000u
 enum { STATE_NAME_MAX = 32, STATE_SECTION_MAX = 16 << 20 };
 
 /* Writing. {0} is valid. Out of memory marks the buffer: check with state_finish(). */
@@ -25,6 +29,7 @@ struct state_writer {
     bool open;
 };
 void state_begin(struct state_writer *w, const char *name, uint32_t version);
+void state_begin_optional(struct state_writer *w, const char *name, uint32_t version);
 void state_put(struct state_writer *w, uint32_t tag, const void *data, size_t len);
 void state_put_u64(struct state_writer *w, uint32_t tag, uint64_t value);
 void state_end(struct state_writer *w);
@@ -38,6 +43,7 @@ struct state_reader {
     size_t len, pos; /* of the whole */
     char name[STATE_NAME_MAX];
     uint32_t version;
+    bool optional;
     const uint8_t *payload;
     size_t payload_len;
 };

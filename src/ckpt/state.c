@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Saved state, written and read in memory; see state.h for the format. Readers trust
  * nothing: a damaged or cut section is an error, never a wild read. */
-#include "vmm/state.h"
+#include "ckpt/state.h"
 
 #include <string.h>
 
@@ -10,12 +10,17 @@ static const char magic[4] = "LVSC";
 
 uint32_t state_crc32c(const void *data, size_t len)
 {
+    /* What four bits of nothing else become. */
+    static const uint32_t nibble[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1,
+                                        0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
+                                        0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+                                        0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
     const uint8_t *p = data;
     uint32_t crc = ~0u;
     for (size_t i = 0; i < len; i++) {
         crc ^= p[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (0x82f63b78u & -(crc & 1));
+        crc = crc >> 4 ^ nibble[crc & 15];
+        crc = crc >> 4 ^ nibble[crc & 15];
     }
     return ~crc;
 }
@@ -30,6 +35,11 @@ static uint32_t get32(const uint8_t *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
            (uint32_t)p[3] << 24;
+}
+
+void state_begin_optional(struct state_writer *w, const char *name, uint32_t version)
+{
+    state_begin(w, name, version | STATE_OPTIONAL);
 }
 
 void state_begin(struct state_writer *w, const char *name, uint32_t version)
@@ -143,7 +153,8 @@ int state_next(struct state_reader *r, struct err *err)
     if (get32(p + 8) != state_crc32c(header + HEADER, len) ||
         !records_ok(header + HEADER, len))
         return err_set(err, E_INPUT, "saved state: section '%s' is damaged", r->name);
-    r->version = get32(p);
+    r->version = get32(p) & ~STATE_OPTIONAL;
+    r->optional = get32(p) & STATE_OPTIONAL;
     r->payload = header + HEADER;
     r->payload_len = len;
     r->pos += HEADER + len;
