@@ -144,6 +144,8 @@ static int open_one(int dirfd, struct ckpt **out, struct err *err)
     if (ckpt_manifest_read(dirfd, &c->manifest, err) < 0)
         return -1;
     c->id = json_string_value(json_object_get(c->manifest, "id"));
+    if (!file_of(c, "state"))
+        return err_set(err, E_UNAVAIL, "the checkpoint is not one of type 'hpc'");
     if (load(c, dirfd, "state", &c->state, &c->state_len, err) < 0 ||
         check_state(c, err) < 0 || open_memory(c, dirfd, err) < 0 ||
         load(c, dirfd, "index", &index, &len, err) < 0)

@@ -54,7 +54,8 @@ bool ckpt_is_id(const char *s);
 /* Parse a manifest's bytes and check all that it says by itself. *out is a new
  * reference. */
 int ckpt_manifest_parse(const char *text, size_t len, json_t **out, struct err *err);
-/* The manifest of a directory; E_NOENT: no checkpoint is there. */
+/* The manifest of a directory; E_NOENT: no checkpoint is there. Of any virtualization
+ * type: with the feature "qemu" or "fake", "files" is the agent's and not looked at. */
 int ckpt_manifest_read(int dirfd, json_t **out, struct err *err);
 
 struct ckpt;

@@ -102,7 +102,7 @@ static const char *record_check(const struct index_chunk *c, uint64_t n, uint64_
             return "a page is missing, and there is no parent to have it";
     }
     if (stored == 0)
-        return c->codec != INDEX_NOTHING || c->stored || c->offset
+        return c->codec != INDEX_NOTHING || c->stored || c->offset || c->hash
                    ? "nothing is stored, yet it has a place"
                    : NULL;
     if (c->codec == INDEX_RAW) {
