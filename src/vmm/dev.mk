@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # PCI, virtio and devices of lodge-vmm: added to libvmm.la. Each device can be left out
-# by configure --disable-vmm-NAME.
+# by configure --disable-virtio-NAME (--disable-serial, --disable-vmgenid).
 vmm_dev_sources = \
     src/vmm/devices.c src/vmm/devices.h \
     src/vmm/pci.c src/vmm/pci.h \

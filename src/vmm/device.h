@@ -35,7 +35,7 @@ struct device;
 struct aml;
 
 struct device_ops {
-    const char *name;  /* "type" in the configuration, word of --disable-vmm-NAME */
+    const char *name;  /* "type" in the configuration; configure can leave it out */
     const char *help;  /* one line: its members, for --help */
     size_t state_size; /* of what dev->state points to, zeroed */
     unsigned max;      /* how many of it a machine may have; 0: any number */
