@@ -78,14 +78,28 @@ struct fs {
 
 /* --- the protocol ----------------------------------------------------------------- */
 
+/* Once it failed to answer, a later answer would be taken for another's. */
+static int give_up(struct fs *f, struct err *err, enum err_code code, const char *why)
+{
+    atomic_store(&f->dead, true);
+    return err_set(err, code, "the file server %s", why);
+}
+
+/* Send one message. A server that takes nothing for 5 s is given up: the guest, whose
+ * vCPU may wait here, can make us send as much as it likes. */
 static int tell(struct fs *f, struct message *m, uint32_t request, uint32_t size,
                 const int *fds, size_t nfds, struct err *err)
 {
+    struct pollfd p = {.fd = f->fd, .events = POLLOUT};
     m->request = request;
     m->flags = FLAG_VERSION;
     m->size = size;
     if (atomic_load(&f->dead))
         return err_set(err, E_IO, "the file server is gone");
+    while (poll(&p, 1, ANSWER_MS) < 0 && errno == EINTR)
+        continue;
+    if (!(p.revents & POLLOUT))
+        return give_up(f, err, E_TIMEOUT, "takes no messages");
     return fd_send(f->fd, m, HEAD + size, fds, nfds, err);
 }
 
@@ -113,17 +127,16 @@ static int hear(struct fs *f, struct message *m, uint32_t request, uint32_t size
         if (r < 0 && errno == EINTR)
             continue;
         if (r <= 0)
-            return err_set(err, E_TIMEOUT, "the file server does not answer");
+            return give_up(f, err, E_TIMEOUT, "does not answer");
         ssize_t n = recv(f->fd, (char *)m + have, HEAD + size - have, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
         if (n <= 0)
-            return err_set(err, E_IO, "the file server hung up");
+            return give_up(f, err, E_IO, "hung up");
         have += (size_t)n;
     }
     if (m->request != request || !(m->flags & FLAG_ANSWER) || m->size != size)
-        return err_set(err, E_PROTO, "the file server answers %u to %u", m->request,
-                       request);
+        return give_up(f, err, E_PROTO, "answers something else");
     return 0;
 }
 
