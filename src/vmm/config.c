@@ -6,12 +6,36 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
 static int unpack_err(struct err *err, const char *what, const json_error_t *je)
 {
     return err_set(err, E_CONFIG, "%s: %s", what, je->text);
+}
+
+/* jansson's "i" cuts a number down to an int without a word, so what does not fit one is
+ * refused beforehand, wherever it is. Ids are larger and decoded as such. */
+static int check_integers(json_t *in, const char *name, struct err *err)
+{
+    const char *key;
+    json_t *value;
+    size_t i;
+    if (json_is_integer(in)) {
+        json_int_t n = json_integer_value(in);
+        bool id = strcmp(name, "uid") == 0 || strcmp(name, "gid") == 0;
+        if (!id && (n < INT_MIN || n > INT_MAX))
+            return err_set(err, E_CONFIG, "%s: %lld is out of range", name,
+                           (long long)n);
+    }
+    json_array_foreach (in, i, value)
+        if (check_integers(value, name, err) < 0)
+            return -1;
+    json_object_foreach (in, key, value)
+        if (check_integers(value, key, err) < 0)
+            return -1;
+    return 0;
 }
 
 int config_file(json_t *in, const char *what, struct device_file *f, char **keep,
@@ -372,8 +396,10 @@ int config_parse(const char *text, size_t len, const char *name, struct config *
     c->initrd.fd = c->kernel.fd = c->control_fd = -1;
     c->cpu.halt_poll_ns = -1;
     c->sandbox.enable = true;
-    int r = json_is_object(root) ? decode_top(c, root, err)
+    int r = json_is_object(root) ? check_integers(root, "", err)
                                  : err_set(err, E_CONFIG, "not an object");
+    if (r == 0)
+        r = decode_top(c, root, err);
     json_decref(root);
     if (r < 0)
         return err_at(err, "%s", name);

@@ -10,6 +10,7 @@
 #include "proto/rpc.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -240,15 +241,15 @@ static json_t *do_set(struct control *c, struct client *k, json_t *params,
                       struct err *err)
 {
     const char *device = json_string_value(json_object_get(params, "device"));
-    json_int_t poll = -1;
-    int vcpu = -1;
+    json_int_t poll = -1, vcpu = -1;
     json_t *cpus = NULL;
     if (device)
         return set_device(c, device, params, err);
-    if (rpc_unpack(params, err, "set", "{s?I, s?i, s?o !}", "halt_poll_ns", &poll,
+    if (rpc_unpack(params, err, "set", "{s?I, s?I, s?o !}", "halt_poll_ns", &poll,
                    "vcpu", &vcpu, "cpus", &cpus) < 0)
         return NULL;
-    if (vm_set_live(c->vm, poll, vcpu, cpus, err) < 0)
+    int n = vcpu < 0 ? -1 : vcpu > INT_MAX ? INT_MAX : (int)vcpu;
+    if (vm_set_live(c->vm, poll, n, cpus, err) < 0)
         return NULL;
     return json_object();
 }

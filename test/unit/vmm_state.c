@@ -174,6 +174,14 @@ static void test_config_strict(void **state)
         {"{" M "," K ", \"devices\": [1]}", "type"},
         {"{" M "," K ", \"devices\": [{\"type\": \"\"}]}", "not in this build"},
         {"{" M "," K "} x", "line 1"},
+        /* Cut to an int these would be 1, 0, 3 and 1. */
+        {"{" M "," K ", \"vcpus\": 4294967297}", "vcpus: 4294967297 is out of range"},
+        {"{" M ", \"kernel\": {\"fd\": 4294967296}}", "fd: 4294967296 is out"},
+        {"{" M "," K ", \"devices\": [{\"type\": \"net\", \"fds\": [4294967299]}]}",
+         "fds: 4294967299 is out"},
+        {"{" M "," K ", \"devices\": [{\"type\": \"blk\", \"path\": \"d\", \"queues\": "
+         "-4294967295}]}",
+         "queues: -4294967295 is out"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct config *c = NULL;
