@@ -26,90 +26,11 @@ enum {
     RETRY_MAX_MS = 30000
 };
 
-struct life_waiter {
-    struct list in;
-    enum life_until until;
-    life_told_f told;
-    void *arg;
-};
-
 static void start_destroy(struct vm *vm);
 
 static struct log_ctx ctx_of(const struct vm *vm)
 {
     return (struct log_ctx){.job = vm->job, .vm = vm->name};
-}
-
-/* --- waiting ---------------------------------------------------------------- */
-
-/* 1: tell success, -1: tell why, 0: wait on. */
-static int reached(const struct vm *vm, enum life_until until)
-{
-    bool ended = vm->state == VM_GONE || vm->state == VM_FAILED;
-    switch (until) {
-    case UNTIL_READY:
-        if (vm->state == VM_RUNNING || vm->state == VM_PAUSED)
-            return 1;
-        return ended || vm->state == VM_STOPPING ? -1 : 0;
-    case UNTIL_IDLE:
-        if (vm->work || vm->state == VM_STOPPING)
-            return 0;
-        return vm->act.code ? -1 : 1;
-    case UNTIL_ENDED:
-        return ended ? 1 : 0;
-    }
-    return 0;
-}
-
-static void tell(struct life_waiter *w, struct vm *vm, const struct err *why)
-{
-    list_remove(&w->in);
-    w->told(w->arg, vm, why);
-    free(w);
-}
-
-static void notify(struct vm *vm)
-{
-    struct life_waiter *w;
-again:
-    list_each (w, &vm->waiters, in) {
-        struct err why;
-        int r = life_check(vm, w->until, &why);
-        if (!r)
-            continue;
-        tell(w, vm, r < 0 ? &why : NULL);
-        goto again; /* whoever was told may have cancelled others */
-    }
-}
-
-int life_check(const struct vm *vm, enum life_until until, struct err *why)
-{
-    int r = reached(vm, until);
-    if (r >= 0)
-        return r;
-    const struct err *e = until == UNTIL_IDLE ? &vm->act : &vm->why;
-    if (e->code && why)
-        *why = *e;
-    return e->code ? -1 : err_set(why, E_CANCELLED, "VM '%s' was stopped", vm->name);
-}
-
-struct life_waiter *life_wait(struct vm *vm, enum life_until until, life_told_f told,
-                              void *arg)
-{
-    struct life_waiter *w = calloc(1, sizeof *w);
-    if (!w)
-        return NULL;
-    *w = (struct life_waiter){.until = until, .told = told, .arg = arg};
-    list_add(&vm->waiters, &w->in);
-    return w;
-}
-
-void life_wait_cancel(struct life_waiter *w)
-{
-    if (w) {
-        list_remove(&w->in);
-        free(w);
-    }
 }
 
 /* --- steps -------------------------------------------------------------------- */
@@ -218,16 +139,7 @@ static void forget(struct vm *vm)
     console_close(vm);
     vm_forget(vm);
     list_remove(&vm->in);
-    struct life_waiter *w;
-    while (!list_is_empty(&vm->waiters)) {
-        struct err why;
-        w = list_entry(vm->waiters.next, struct life_waiter, in);
-        if (vm->why.code)
-            why = vm->why;
-        else
-            err_set(&why, E_CANCELLED, "VM '%s' was destroyed", vm->name);
-        tell(w, NULL, w->until == UNTIL_ENDED ? NULL : &why);
-    }
+    life_wait_end(vm);
     struct agent *a = vm->agent;
     vm_free(vm);
     agent_touch(a);
@@ -264,7 +176,7 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
     if (vm->doomed)
         forget(vm);
     else
-        notify(vm);
+        life_notify(vm);
 }
 
 static void start_destroy(struct vm *vm)
@@ -290,7 +202,7 @@ static void fail_with(struct vm *vm, const struct err *why, enum vm_event ev)
     vm->failing = true;
     force_step(vm, ev);
     start_destroy(vm);
-    notify(vm);
+    life_notify(vm);
 }
 
 void life_fail(struct vm *vm, const struct err *why)
@@ -315,7 +227,7 @@ static void died(struct vm *vm)
     /* It powered itself off: an end like any other. */
     force_step(vm, EV_DIED);
     start_destroy(vm);
-    notify(vm);
+    life_notify(vm);
 }
 
 static int on_pid(sd_event_source *source, int fd, uint32_t events, void *arg)
@@ -387,7 +299,7 @@ int life_stop(struct vm *vm, bool grace, bool doom, struct err *err)
     } else {
         start_destroy(vm);
     }
-    notify(vm);
+    life_notify(vm);
     return 0;
 }
 
@@ -433,7 +345,7 @@ void life_guest_up(struct vm *vm)
     vm->stages[STAGE_READY] = clock_wall_ms();
     set_timer(vm, &vm->timer, 0, NULL);
     force_step(vm, EV_UP);
-    notify(vm);
+    life_notify(vm);
 }
 
 /* From here on the VM is there: connect to all of it. */
@@ -486,7 +398,7 @@ static void on_booted(void *arg, json_t *result, const struct err *why)
     vm->stages[STAGE_STARTED] = clock_wall_ms();
     save(vm);
     attach(vm);
-    notify(vm);
+    life_notify(vm);
 }
 
 static int start_boot(struct vm *vm, struct err *err)
@@ -525,7 +437,7 @@ static void on_paused(void *arg, json_t *result, const struct err *why)
         vm->act = *why;
         force_step(vm, vm->state == VM_PAUSED ? EV_RESUME : EV_PAUSE);
     }
-    notify(vm);
+    life_notify(vm);
 }
 
 int life_pause(struct vm *vm, bool pause, struct err *err)

@@ -31,6 +31,10 @@ struct life_waiter;
 struct life_waiter *life_wait(struct vm *vm, enum life_until until, life_told_f told,
                               void *arg);
 void life_wait_cancel(struct life_waiter *w);
+/* It changed: tell those who have what they wait for. */
+void life_notify(struct vm *vm);
+/* It is being forgotten: tell all. */
+void life_wait_end(struct vm *vm);
 /* Whoever holds the lease came, or went away; or has half a minute to come. */
 void life_lease(struct vm *vm, bool held);
 void life_lease_wait(struct vm *vm);

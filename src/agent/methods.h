@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's methods: what their files share. */
+#pragma once
+#include "agent/agent.h"
+#include "agent/life.h"
+
+/* The VM that params name by "vm" or "job"; NULL with err. */
+struct vm *agent_vm_of(struct agent *a, struct rpc_call *call, json_t *params,
+                       struct err *err);
+/* Answer with the VM when it has come so far, or why it will not. holds: it goes when
+ * the caller goes. */
+void agent_answer_when(struct rpc_call *call, struct vm *vm, enum life_until until,
+                       bool holds);
+/* This very user's VM of that name; NULL: none. */
+struct vm *agent_find_own(struct agent *a, uid_t uid, const char *name);
+void agent_new_id(const struct agent *a, char id[VM_ID_LEN + 1]);
+/* May the new VM be: its type decided, its profile checked, its room found. memory and
+ * vcpus: a job's own size, 0: the profile's. */
+int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
+                json_int_t vcpus, struct err *err);
+
+void method_deploy(struct rpc_call *call, json_t *params, void *agent);
+void method_exec(struct rpc_call *call, json_t *params, void *agent);
+void method_cp(struct rpc_call *call, json_t *params, void *agent);
+void method_load(struct rpc_call *call, json_t *params, void *agent);
+void method_job_begin(struct rpc_call *call, json_t *params, void *agent);
+void method_job_end(struct rpc_call *call, json_t *params, void *agent);
