@@ -24,6 +24,15 @@ for c in 'o:0:power-off' 'r:10:reset register' 'k:10:keyboard reset' 'p:11:panic
     "
 done
 
+test_expect_success KVM,NAMESPACES 'its sockets go with it' '
+    mkdir -p s && printf "{\"memory\": {\"size_mib\": 16}, \"cmdline\": \"o\", \"kernel\": \"%s\",
+        \"control\": {\"path\": \"s/c\"}, \"devices\": [{\"type\": \"serial\", \"path\": \"s/1\"},
+        {\"type\": \"console\", \"ports\": [{\"path\": \"s/2\"}, {\"name\": \"a\", \"path\": \"s/3\"}]}]}" \
+        "$guest" >sockets.json &&
+    timeout 60 "$vmm" --config sockets.json && test -z "$(ls s)" &&
+    timeout 60 "$vmm" --no-sandbox --config sockets.json && test -z "$(ls s)"
+'
+
 refuse() {
     printf '%s' "$1" | "$vmm" --check --config - 2>err
     test $? -eq 78 && grep -e "$2" err && test "$(wc -l <err)" -eq 1

@@ -308,3 +308,16 @@ int fd_unix_connect(const char *path, struct err *err)
         return err_sys(err, "connect to '%s'", path);
     return move_fd(fd);
 }
+
+void fd_unix_remove(const char *path)
+{
+    struct sockaddr_un to;
+    struct stat st;
+    if (unix_address(path, &to, NULL) < 0 || lstat(path, &st) < 0 ||
+        !S_ISSOCK(st.st_mode))
+        return;
+    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) < 0 &&
+        errno == ECONNREFUSED)
+        unlink(path);
+}

@@ -44,3 +44,5 @@ ssize_t fd_recv(int sock, void *data, size_t len, int *fds, size_t *nfds,
  */
 int fd_unix_listen(const char *path, mode_t mode, struct err *err); /* fd or -1 */
 int fd_unix_connect(const char *path, struct err *err);             /* fd or -1 */
+/* Take the socket at path away, unless somebody still listens there. */
+void fd_unix_remove(const char *path);

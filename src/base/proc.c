@@ -6,11 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <link.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -250,4 +253,25 @@ uint64_t proc_start_time(pid_t pid)
                      &start) != 1)
         return 0;
     return start;
+}
+
+/* Segments that are not writable have nothing that the file has not. */
+static int shed_object(struct dl_phdr_info *o, size_t size, void *arg)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+    for (unsigned i = 0; i < o->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &o->dlpi_phdr[i];
+        if (p->p_type != PT_LOAD || p->p_flags & PF_W)
+            continue;
+        uintptr_t from = (o->dlpi_addr + p->p_vaddr) & ~page;
+        uintptr_t to = (o->dlpi_addr + p->p_vaddr + p->p_memsz + page) & ~page;
+        (void)madvise((void *)from, to - from, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void proc_shed(void)
+{
+    malloc_trim(0);
+    dl_iterate_phdr(shed_object, NULL);
 }

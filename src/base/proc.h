@@ -46,3 +46,7 @@ int proc_run(const struct proc_spec *spec, int timeout_ms, char **out, struct er
 /* The start time of a process in clock ticks since boot (field 22 of /proc/PID/stat):
  * with the pid it names a process for ever. 0 if there is none. */
 uint64_t proc_start_time(pid_t pid);
+
+/* Give back the memory that only starting up needed: unused heap, and pages of programs'
+ * and libraries' code, which come back from the page cache when they are used again. */
+void proc_shed(void);

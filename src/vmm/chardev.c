@@ -218,14 +218,23 @@ void chardev_close(struct chardev *c)
     if (!c->thread)
         return;
     unwatch(&c->listen_watch, &c->listen_on);
-    if (c->listen_fd >= 0)
+    if (c->listen_fd >= 0) {
         close(c->listen_fd);
-    c->listen_fd = -1;
+        c->listen_fd = -1;
+        fd_unix_remove(c->path); /* in the sandbox we cannot reach it: see forget */
+    }
     disconnect(c);
     if (c->saved_tty)
         (void)tcsetattr(0, TCSANOW, c->saved_tty);
     free(c->saved_tty);
     c->saved_tty = NULL;
+}
+
+void chardev_forget(json_t *in)
+{
+    const char *path = json_string_value(json_object_get(in, "path"));
+    if (path)
+        fd_unix_remove(path);
 }
 
 /* --- bytes ------------------------------------------------------------------------ */

@@ -41,6 +41,8 @@ int chardev_decode(struct chardev *c, json_t *in, const char *what, struct err *
 int chardev_open(struct chardev *c, struct io_thread *t, chardev_f ready, void *arg,
                  struct err *err);
 void chardev_close(struct chardev *c);
+/* For device_ops.forget: the socket of this back end's configuration. */
+void chardev_forget(json_t *in);
 
 /* Bytes taken of `total`; -1: none now, CHARDEV_OUTPUT comes later. Without a client it
  * takes all and drops it. */

@@ -489,6 +489,14 @@ static json_t *stats(struct device *dev)
     return j;
 }
 
+static void forget(json_t *in)
+{
+    json_t *port;
+    size_t i;
+    json_array_foreach (json_object_get(in, "ports"), i, port)
+        chardev_forget(port);
+}
+
 const struct device_ops device_console = {
     .name = "console",
     .help = "ports: [{name (none: a console, hvcN), fd|path (listens)|stdio: true}], "
@@ -503,4 +511,5 @@ const struct device_ops device_console = {
     .reset = reset,
     .stats = stats,
     .done = done,
+    .forget = forget,
 };

@@ -20,8 +20,8 @@
  * needed. The guest's memory belongs to the machine, not to the device's state. */
 #pragma once
 #include "base/err.h"
-#include "vmm/layout.h"
 #include "ckpt/state.h"
+#include "vmm/layout.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -59,6 +59,9 @@ struct device_ops {
     int (*set)(struct device *dev, json_t *params, struct err *err);
     void (*done)(
         struct device *dev); /* also after a failed init; state is freed after */
+    /* Outside of the sandbox, when the machine is gone: take away what it left in the
+     * file system (`in` as decode had it). Optional. */
+    void (*forget)(json_t *in);
 };
 
 struct device {

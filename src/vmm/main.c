@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 
 #include <config.h>
 #include <fcntl.h>
@@ -134,6 +135,7 @@ static int run(struct config *config, const struct options *o, enum vm_end *end,
         goto failed;
     log_debug(&ctx, "%u vCPUs, %llu MiB", vm->nvcpus,
               (unsigned long long)(vm->config->memory.size / MIB));
+    proc_shed();
     if ((!paused && vm_resume(vm, err) < 0) || control_run(vm, err) < 0)
         goto failed;
     *end = (enum vm_end)atomic_load(&vm->end);

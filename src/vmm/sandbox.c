@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,6 +69,7 @@ static void stand_by(const struct config *c, pid_t child, const sigset_t *set)
     struct __user_cap_data_struct none[2] = {0};
     if (geteuid() != 0) /* what the user namespace gave; root needs kill() */
         syscall(SYS_capset, &head, none);
+    proc_shed();
     for (;;) {
         siginfo_t si;
         int status, sig = sigwaitinfo(set, &si);
@@ -75,9 +77,12 @@ static void stand_by(const struct config *c, pid_t child, const sigset_t *set)
             kill(child, sig);
         if (sig != SIGCHLD || waitpid(child, &status, WNOHANG) != child)
             continue;
-        /* The machine cannot reach its path from its empty root. */
+        /* The machine cannot reach its paths from its empty root. */
         if (c->control_path)
-            unlink(c->control_path);
+            fd_unix_remove(c->control_path);
+        for (size_t i = 0; i < c->ndevices; i++)
+            if (c->devices[i].ops->forget)
+                c->devices[i].ops->forget(c->devices[i].in);
         if (WIFEXITED(status))
             _exit(WEXITSTATUS(status));
         log_error(NULL, "the machine's process was ended by signal %d%s",

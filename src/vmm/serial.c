@@ -408,4 +408,5 @@ const struct device_ops device_serial = {
     .reset = reset,
     .stats = stats,
     .done = done,
+    .forget = chardev_forget,
 };

@@ -137,6 +137,14 @@ static void test_files(void **state)
     assert_int_equal(fd_mkdirs(file, 0700, &err), -1);
     AUTO_STR sock = str_printf("%s/a/sock", dir);
     AUTO_STR link = str_printf("%s/a/link", dir);
+    int listens = fd_unix_listen(sock, 0600, &err);
+    fd_unix_remove(sock);
+    assert_int_equal(access(sock, F_OK), 0);
+    close(listens);
+    fd_unix_remove(sock);
+    assert_int_equal(access(sock, F_OK), -1);
+    fd_unix_remove(file); /* not a socket */
+    assert_int_equal(access(file, F_OK), 0);
     close(fd_unix_listen(sock, 0600, &err));
     assert_int_equal(symlink("/usr", link), 0);
     assert_int_equal(fd_remove_tree(dir, &err), 0);
@@ -166,6 +174,7 @@ static void test_proc(void **state)
 {
     struct err err = {0};
     AUTO_STR out = NULL;
+    proc_shed(); /* what comes now must still be there */
     const char *hello[] = {"sh", "-c", "echo hello; echo there >&2", NULL};
     assert_int_equal(proc_run(&(struct proc_spec){.argv = hello}, 10000, &out, &err),
                      0);
