@@ -11,8 +11,6 @@
 #include "agent/ticket.h"
 #include "agent/vt.h"
 #include "base/str.h"
-#include "place/auto.h"
-#include "profile/profile.h"
 #include "profile/types.h"
 
 void agent_new_id(const struct agent *a, char id[VM_ID_LEN + 1])

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/str.h"
 
 bool agent_may(const struct vm *vm, uid_t uid)
 {

@@ -126,6 +126,8 @@ int client_agent_open_node(const char *node, struct rpc_client **out, struct err
     char *rest = NULL;
     size_t rest_len = 0;
     int fd = rpc_client_take_fd(hub, &rest, &rest_len);
-    free(rest); /* the agent's hello comes after the answer, by the tunnel */
-    return rpc_client_open(fd, node, out, err);
+    /* The agent's hello may have come together with the answer. */
+    int r = rpc_client_open_after(fd, rest, rest_len, node, out, err);
+    free(rest);
+    return r;
 }

@@ -72,8 +72,9 @@ static char *slurp_file(int fd)
     return text;
 }
 
-/* Carry the stream; `ours` is the pipe to our half. Its end is closed here. */
-static int carry(const struct client_cp *x, int ours, struct err *err)
+/* Carry the stream; `ours` is the pipe to our half. Its end is closed here. refused:
+ * there never was, or no longer is, another half. */
+static int carry(const struct client_cp *x, int ours, bool *refused, struct err *err)
 {
     AUTO(command) c = command_new();
     AUTO_FD null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -104,6 +105,7 @@ static int carry(const struct client_cp *x, int ours, struct err *err)
     close(ours);
     AUTO_STR text = slurp_file(fileno(messages));
     fclose(messages);
+    *refused = r < 0;
     if (r < 0)
         return -1;
     if (status == 0) {
@@ -139,15 +141,16 @@ int client_cp(const struct client_cp *x, struct err *err)
     close(said[1]);
     struct err far = {0};
     int status = 0, r = -1;
+    bool refused = false;
     if (pid > 0)
-        r = carry(x, ours, &far);
+        r = carry(x, ours, &refused, &far);
     else
         close(ours);
     ssize_t n = read(said[0], text, sizeof text - 1);
     close(said[0]);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    if (n > 0) {
+    if (n > 0 && !refused) {
         /* Our own half knows best why the stream was cut off. */
         text[n] = '\0';
         return err_set(err, code_of(status), "%s", text);

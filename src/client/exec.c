@@ -13,306 +13,20 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "client/agent.h"
-#include "proto/chan.h"
+#include "client/relay.h"
 
-enum { PART = 65536, PIPE_PART = 4096, RETRY_MIN_MS = 50, RETRY_MAX_MS = 1000 };
+enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 1000 };
 enum { ANSWER_MS = 10000 };
-
-static const int forwarded[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
-
-/* Output on its way to one of our files. */
-struct sink {
-    int fd;
-    bool whole, socket, broken, ended; /* whole: a write never waits */
-    char *data;                        /* CHAN_WINDOW, filled on first use */
-    size_t at, len;
-    uint64_t consumed;
-};
-
-struct relay {
-    const struct client_exec *x;
-    struct chan *chan;
-    int conn, signals;
-    struct sink out[3];
-    bool input_over; /* at its end, or nobody reads it over there */
-    bool input_told; /* the end was sent */
-    bool input_closed;
-    char *kept; /* input of offsets consumed..sent, at offset modulo CHAN_WINDOW */
-    uint64_t input_consumed, input_sent;
-    bool waiting; /* for the answer to attach: nothing is sent until then */
-    bool exited, closed, hung_up;
-    int status;
-    struct termios was;
-    bool raw;
-    struct err *err;
-};
-
-/* --- terminal and signals --------------------------------------------------------- */
-
-static void make_raw(struct relay *r)
-{
-    struct termios t;
-    if (!r->x->command->pty || tcgetattr(r->x->fds[0], &t) < 0)
-        return;
-    if (!r->raw)
-        r->was = t;
-    cfmakeraw(&t);
-    r->raw = tcsetattr(r->x->fds[0], TCSADRAIN, &t) == 0;
-}
-
-static void make_cooked(struct relay *r)
-{
-    if (r->raw)
-        tcsetattr(r->x->fds[0], TCSADRAIN, &r->was);
-    r->raw = false;
-}
-
-static void send_json(struct relay *r, json_t *what)
-{
-    if (r->chan && !r->waiting)
-        chan_msg(r->chan, CHAN_DIRECT, what, NULL);
-    else
-        json_decref(what);
-}
-
-static void send_winsize(struct relay *r)
-{
-    struct winsize size;
-    if (r->x->command->pty && (ioctl(r->x->fds[0], TIOCGWINSZ, &size) == 0 ||
-                               ioctl(r->x->fds[1], TIOCGWINSZ, &size) == 0))
-        send_json(r, json_pack("{s:[i,i]}", "winsize", size.ws_row, size.ws_col));
-}
-
-static void flush_now(struct relay *r)
-{
-    size_t len;
-    const void *p;
-    while (r->chan && (p = chan_output(r->chan, &len)) && len) {
-        ssize_t n = send(r->conn, p, len, MSG_NOSIGNAL);
-        if (n <= 0 && errno != EINTR)
-            return;
-        if (n > 0)
-            chan_output_done(r->chan, n);
-    }
-}
-
-/* Ctrl-Z: the command stops, then we; the shell sees a stopped job. */
-static void stop_both(struct relay *r)
-{
-    send_json(r, json_pack("{s:i}", "signal", SIGTSTP));
-    flush_now(r);
-    make_cooked(r);
-    raise(SIGSTOP);
-    make_raw(r);
-    send_json(r, json_pack("{s:i}", "signal", SIGCONT));
-    send_winsize(r);
-}
-
-static void take_signal(struct relay *r, int sig)
-{
-    switch (sig) {
-    case SIGWINCH:
-        send_winsize(r);
-        break;
-    case SIGTSTP:
-        stop_both(r);
-        break;
-    case SIGCONT: /* after a stop we did not make */
-        make_raw(r);
-        send_json(r, json_pack("{s:i}", "signal", SIGCONT));
-        break;
-    default:
-        send_json(r, json_pack("{s:i}", "signal", sig));
-        if (sig == SIGHUP && r->x->command->pty && r->chan) {
-            /* The terminal is gone: closing the stream hangs the other one up. */
-            chan_close(r->chan, CHAN_DIRECT);
-            r->hung_up = true;
-        }
-    }
-}
-
-static void take_signals(struct relay *r)
-{
-    struct signalfd_siginfo info;
-    while (read(r->signals, &info, sizeof info) == sizeof info)
-        take_signal(r, info.ssi_signo);
-}
-
-static int watch_signals(struct relay *r, sigset_t *was, struct err *err)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++) {
-        struct sigaction now;
-        /* What we were told to ignore (nohup, a shell's background) stays ignored. */
-        if (sigaction(forwarded[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
-            sigaddset(&set, forwarded[i]);
-    }
-    sigaddset(&set, SIGWINCH);
-    sigaddset(&set, SIGTSTP);
-    sigaddset(&set, SIGCONT);
-    sigprocmask(SIG_BLOCK, &set, was);
-    r->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return r->signals < 0 ? err_sys(err, "signals") : 0;
-}
-
-/* --- output ------------------------------------------------------------------------ */
-
-static void sink_init(struct sink *s, int fd)
-{
-    struct stat st;
-    s->fd = fd;
-    s->broken = fd < 0 || fstat(fd, &st) < 0;
-    s->whole = !s->broken && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
-    s->socket = !s->broken && S_ISSOCK(st.st_mode);
-}
-
-static void sink_took(struct relay *r, int flow, size_t n)
-{
-    r->out[flow].consumed += n;
-    if (r->chan)
-        chan_consumed(r->chan, CHAN_DIRECT, flow, n);
-}
-
-static void sink_break(struct relay *r, int flow)
-{
-    struct sink *s = &r->out[flow];
-    s->broken = true;
-    sink_took(r, flow, s->len - s->at);
-    s->at = s->len = 0;
-    send_json(r, json_pack("{s:i}", "closed", flow));
-}
-
-/* Write once; false when it would wait. */
-static bool sink_write(struct relay *r, int flow)
-{
-    struct sink *s = &r->out[flow];
-    size_t len = s->len - s->at;
-    if (!s->whole && !s->socket && len > PIPE_PART)
-        len = PIPE_PART;
-    ssize_t n = s->socket
-                    ? send(s->fd, s->data + s->at, len, MSG_DONTWAIT | MSG_NOSIGNAL)
-                    : write(s->fd, s->data + s->at, len);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return false;
-    if (n < 0) {
-        sink_break(r, flow);
-        return false;
-    }
-    s->at += n;
-    if (s->at == s->len)
-        s->at = s->len = 0;
-    sink_took(r, flow, n);
-    return s->len > 0;
-}
-
-/* Go on writing as long as poll promises room. */
-static void sink_pump(struct relay *r, int flow)
-{
-    struct pollfd p = {.fd = r->out[flow].fd, .events = POLLOUT};
-    while (r->out[flow].len && poll(&p, 1, 0) == 1)
-        if (!sink_write(r, flow))
-            break;
-}
-
-static int sink_take(struct relay *r, int flow, const char *data, size_t len)
-{
-    struct sink *s = &r->out[flow];
-    if (s->broken) {
-        sink_took(r, flow, len);
-        return 0;
-    }
-    if (!s->data && !(s->data = malloc(CHAN_WINDOW)))
-        return err_oom(r->err);
-    if (s->at) {
-        memmove(s->data, s->data + s->at, s->len - s->at);
-        s->len -= s->at;
-        s->at = 0;
-    }
-    if (len > CHAN_WINDOW - s->len)
-        return err_set(r->err, E_PROTO, "more output came than was asked for");
-    memcpy(s->data + s->len, data, len);
-    s->len += len;
-    if (s->len >= PART)
-        sink_pump(r, flow);
-    return 0;
-}
-
-/* --- input ------------------------------------------------------------------------- */
-
-static size_t input_room(const struct relay *r)
-{
-    if (r->input_over || r->waiting || !r->chan || r->exited ||
-        chan_output_len(r->chan) >= CHAN_OUTPUT_HIGH)
-        return 0;
-    size_t n = chan_sendable(r->chan, CHAN_DIRECT, 0);
-    size_t unkept = CHAN_WINDOW - (r->input_sent - r->input_consumed);
-    n = n < unkept ? n : unkept;
-    return n < PART ? n : PART;
-}
-
-static void input_end(struct relay *r)
-{
-    r->input_over = true;
-    if (r->chan && !r->waiting && !r->input_told) {
-        chan_eof(r->chan, CHAN_DIRECT, 0);
-        r->input_told = true;
-    }
-}
-
-static int input_read(struct relay *r, size_t room)
-{
-    static char part[PART];
-    ssize_t n = read(r->x->fds[0], part, room);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return 0;
-    if (n <= 0) {
-        input_end(r);
-        return 0;
-    }
-    for (ssize_t done = 0; done < n;) {
-        size_t at = (r->input_sent + done) % CHAN_WINDOW, k = CHAN_WINDOW - at;
-        k = k < (size_t)(n - done) ? k : (size_t)(n - done);
-        memcpy(r->kept + at, part + done, k);
-        done += k;
-    }
-    r->input_sent += n;
-    return chan_data(r->chan, CHAN_DIRECT, 0, part, n, r->err);
-}
-
-/* After attach: the other end has `from` bytes. */
-static int input_again(struct relay *r, json_int_t from)
-{
-    if (from < (json_int_t)r->input_consumed || from > (json_int_t)r->input_sent)
-        return err_set(r->err, E_PROTO, "the guest claims input that was never sent");
-    r->input_consumed = from;
-    for (uint64_t at = from; at < r->input_sent;) {
-        size_t n = CHAN_WINDOW - at % CHAN_WINDOW;
-        n = n < r->input_sent - at ? n : r->input_sent - at;
-        if (chan_data(r->chan, CHAN_DIRECT, 0, r->kept + at % CHAN_WINDOW, n, r->err) <
-            0)
-            return -1;
-        at += n;
-    }
-    if (r->input_over && !r->input_closed) {
-        chan_eof(r->chan, CHAN_DIRECT, 0);
-        r->input_told = true;
-    }
-    return 0;
-}
 
 /* --- the connection ---------------------------------------------------------------- */
 
@@ -447,8 +161,8 @@ static int take_message(struct relay *r, const struct chan_event *ev)
         if (!r->waiting)
             return err_set(r->err, E_PROTO, "the guest attached what nobody lost");
         r->waiting = false;
-        send_winsize(r);
-        return input_again(r, from);
+        relay_send_winsize(r);
+        return relay_input_again(r, from);
     } else if (json_object_get(m, "stdin")) {
         /* The command closed its input: so do we, for who writes to us. */
         r->input_over = r->input_told = r->input_closed = true;
@@ -468,14 +182,14 @@ static int take_events(struct relay *r)
         if (ev.kind == CHAN_EV_MSG)
             rc = take_message(r, &ev);
         else if (ev.kind == CHAN_EV_DATA)
-            rc = sink_take(r, ev.flow, ev.data, ev.len);
+            rc = relay_sink_take(r, ev.flow, ev.data, ev.len);
         else if (ev.kind == CHAN_EV_EOF)
             r->out[ev.flow].ended = true;
         else if (ev.kind == CHAN_EV_CREDIT)
             r->input_consumed += ev.len;
         else if (ev.kind == CHAN_EV_CLOSE) {
             chan_close(r->chan, CHAN_DIRECT);
-            flush_now(r);
+            relay_flush_now(r);
             r->closed = r->exited;
             if (!r->exited)
                 return come_back(r);
@@ -537,7 +251,7 @@ static bool in_background(const struct relay *r)
 static int turn(struct relay *r)
 {
     enum { CONN, SIGNALS, OUT, ERROR, IN, COUNT, LOOK_AGAIN_MS = 500 };
-    size_t room = input_room(r);
+    size_t room = relay_input_room(r);
     bool back = room && in_background(r);
     if (back)
         room = 0;
@@ -552,14 +266,14 @@ static int turn(struct relay *r)
     if (poll(p, COUNT, back ? LOOK_AGAIN_MS : -1) < 0)
         return errno == EINTR ? 0 : err_sys(r->err, "poll");
     if (p[SIGNALS].revents)
-        take_signals(r);
+        relay_take_signals(r);
     if (p[OUT].revents)
-        sink_write(r, 1);
+        relay_sink_write(r, 1);
     if (p[ERROR].revents)
-        sink_write(r, 2);
+        relay_sink_write(r, 2);
     if (p[IN].revents & POLLNVAL)
-        input_end(r);
-    else if (p[IN].revents && input_read(r, room) < 0)
+        relay_input_end(r);
+    else if (p[IN].revents && relay_input_read(r, room) < 0)
         return -1;
     if (r->chan && chan_output_len(r->chan) && write_connection(r) < 0)
         return -1;
@@ -573,25 +287,25 @@ int client_exec(const struct client_exec *x, int *status, struct err *err)
     if (err)
         *err = (struct err){0};
     for (int i = 1; i < 3; i++)
-        sink_init(&r.out[i], x->fds[i]);
+        relay_sink_init(&r.out[i], x->fds[i]);
     AUTO_STR kept = r.kept = malloc(CHAN_WINDOW);
     if (!kept)
         return err_oom(err);
     /* Until the command is there, signals end us as anybody; the agent notices. */
     if (connect_once(&r, false, err) < 0)
         return -1;
-    if (watch_signals(&r, &was, err) < 0) {
+    if (relay_watch_signals(&r, &was, err) < 0) {
         drop_connection(&r);
         return -1;
     }
     void (*ttou)(int) = signal(SIGTTOU, SIG_IGN);
     void (*pipe_was)(int) = signal(SIGPIPE, SIG_IGN);
-    make_raw(&r);
+    relay_make_raw(&r);
     int rc = take_events(&r);
     while (rc == 0 && !is_over(&r))
         rc = turn(&r);
-    flush_now(&r);
-    make_cooked(&r);
+    relay_flush_now(&r);
+    relay_make_cooked(&r);
     drop_connection(&r);
     close(r.signals);
     free(r.out[1].data);

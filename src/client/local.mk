@@ -3,7 +3,8 @@ noinst_LTLIBRARIES += src/client/libclient.la
 src_client_libclient_la_SOURCES = \
     src/client/agent.c src/client/agent.h \
     src/client/cp.c src/client/cp.h \
-    src/client/exec.c src/client/exec.h
+    src/client/exec.c src/client/exec.h \
+    src/client/relay.h src/client/relay_flow.c src/client/relay_tty.c
 
 # In a task's place; called by the schedulers' plugins (see src/client/exec_main.c).
 pkglibexec_PROGRAMS += lodge-exec

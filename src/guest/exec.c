@@ -26,49 +26,13 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "guest/copy.h"
+#include "guest/exec_flow.h"
 #include "guest/monitor.h"
-#include "proto/command.h"
 #include "proto/rpc.h"
 
-enum { PART = 65536, PIPE_ROOM = 256 << 10, FLOWS = CHAN_FLOWS };
+enum { PIPE_ROOM = 256 << 10 };
 
-/* An output of the command. With a token, bytes not yet consumed by the client are
- * kept: those of offsets base..sent, at offset modulo CHAN_WINDOW. */
-struct output {
-    struct exec *exec;
-    int flow, fd;
-    struct watch *watch;
-    bool ended;
-    int64_t left; /* after the exit: bytes of the command itself; -1: unknown */
-    char *kept;
-    uint64_t base, sent;
-};
-
-struct exec {
-    struct list in;
-    struct guest *guest;
-    struct command *command;
-    uint32_t stream; /* 0: none */
-    int control;
-    struct watch *control_watch;
-    struct output out[FLOWS]; /* 1 and 2 */
-
-    int input; /* where flow 0 goes; -1: closed */
-    struct watch *input_watch;
-    char *queue; /* bytes that did not fit yet: queue[queue_at..queue_len) */
-    size_t queue_at, queue_len, queue_size;
-    uint64_t input_got;
-    bool input_ended;
-
-    bool exited, told;
-    int status;
-    int64_t pid;
-    char text[200]; /* why it could not start */
-    uint64_t give_up_at;
-    uint64_t progress_at;
-};
-
-static void send_json(struct exec *e, json_t *what)
+void exec_send_json(struct exec *e, json_t *what)
 {
     if (e->stream)
         chan_msg(e->guest->chan, e->stream, what, NULL);
@@ -79,7 +43,7 @@ static void send_json(struct exec *e, json_t *what)
 /* --- end
  * ------------------------------------------------------------------------------ */
 
-static void close_output(struct output *o)
+void exec_close_output(struct output *o)
 {
     watch_drop(o->watch);
     o->watch = NULL;
@@ -89,7 +53,7 @@ static void close_output(struct output *o)
     o->ended = true;
 }
 
-static void close_input(struct exec *e)
+void exec_close_input(struct exec *e)
 {
     watch_drop(e->input_watch);
     e->input_watch = NULL;
@@ -101,10 +65,10 @@ static void close_input(struct exec *e)
 static void exec_free(struct exec *e)
 {
     for (int i = 1; i < FLOWS; i++) {
-        close_output(&e->out[i]);
+        exec_close_output(&e->out[i]);
         free(e->out[i].kept);
     }
-    close_input(e);
+    exec_close_input(e);
     watch_drop(e->control_watch);
     if (e->control >= 0)
         close(e->control);
@@ -124,7 +88,7 @@ static void let_go(struct exec *e)
     exec_free(e);
 }
 
-static void tell_exit(struct exec *e)
+void exec_tell_exit(struct exec *e)
 {
     for (int i = 1; i < FLOWS; i++)
         if (!e->out[i].ended)
@@ -138,197 +102,8 @@ static void tell_exit(struct exec *e)
                        : json_pack("{s:i}", "status", WEXITSTATUS(e->status));
     if (exit && *e->text)
         json_object_set_new(exit, "text", json_string(e->text));
-    send_json(e, json_pack("{s:o}", "exit", exit));
+    exec_send_json(e, json_pack("{s:o}", "exit", exit));
     chan_close(e->guest->chan, e->stream);
-}
-
-/* --- output
- * --------------------------------------------------------------------------- */
-
-static void keep(struct output *o, const char *data, size_t len)
-{
-    for (size_t done = 0; done < len;) {
-        size_t at = (o->sent + done) % CHAN_WINDOW, n = CHAN_WINDOW - at;
-        n = n < len - done ? n : len - done;
-        memcpy(o->kept + at, data + done, n);
-        done += n;
-    }
-}
-
-static void end_output(struct output *o)
-{
-    close_output(o);
-    if (o->exec->stream)
-        chan_eof(o->exec->guest->chan, o->exec->stream, o->flow);
-}
-
-static size_t wanted(struct output *o)
-{
-    struct exec *e = o->exec;
-    if (!e->stream || o->ended)
-        return 0;
-    if (chan_output_len(e->guest->chan) >= CHAN_OUTPUT_HIGH) {
-        e->guest->congested = true;
-        return 0;
-    }
-    size_t n = chan_sendable(e->guest->chan, e->stream, o->flow);
-    return n < PART ? n : PART;
-}
-
-/* Read once. False: nothing more now. */
-static bool read_output(struct output *o, size_t want)
-{
-    static char part[PART];
-    struct exec *e = o->exec;
-    if (e->exited && o->left >= 0 && (uint64_t)o->left < want)
-        want = o->left;
-    ssize_t n = want ? read(o->fd, part, want) : 0;
-    if (n < 0 && errno == EINTR)
-        return true;
-    if (n <= 0) {
-        /* EIO is how a terminal ends. After the exit, "nothing there" is the end too.
-         */
-        if (n == 0 || errno != EAGAIN || e->exited)
-            end_output(o);
-        return false;
-    }
-    if (o->kept)
-        keep(o, part, n);
-    o->sent += n;
-    if (e->exited && o->left >= 0)
-        o->left -= n;
-    chan_data(e->guest->chan, e->stream, o->flow, part, n, NULL);
-    return true;
-}
-
-static void pump_output(struct output *o)
-{
-    size_t want = 0;
-    for (int i = 0; i < 4 || o->exec->exited; i++)
-        if (!(want = wanted(o)) || !read_output(o, want))
-            break;
-    if (o->ended)
-        return;
-    if (wanted(o))
-        watch_set(o->watch, EPOLLIN);
-    else
-        watch_deaf(o->watch);
-}
-
-static void pump_outputs(struct exec *e)
-{
-    for (int i = 1; i < FLOWS; i++)
-        if (!e->out[i].ended)
-            pump_output(&e->out[i]);
-    tell_exit(e);
-}
-
-static void on_output(struct watch *w, uint32_t events, void *arg)
-{
-    struct output *o = arg;
-    pump_output(o);
-    tell_exit(o->exec);
-}
-
-/* --- input
- * ---------------------------------------------------------------------------- */
-
-static void consumed(struct exec *e, size_t n)
-{
-    if (e->stream)
-        chan_consumed(e->guest->chan, e->stream, 0, n);
-}
-
-/* The command does not read any more: tell the client's writer so. */
-static void break_input(struct exec *e)
-{
-    if (e->input < 0)
-        return;
-    close_input(e);
-    consumed(e, e->queue_len - e->queue_at);
-    e->queue_at = e->queue_len = 0;
-    if (!e->exited)
-        send_json(e, json_pack("{s:s}", "stdin", "closed"));
-}
-
-static void end_input(struct exec *e)
-{
-    if (e->command->pty && e->input >= 0) {
-        /* A terminal has no end: its end-of-file character says it. */
-        struct termios t;
-        char eof = tcgetattr(e->input, &t) == 0 ? t.c_cc[VEOF] : 4;
-        if (write(e->input, &eof, 1) < 0)
-            return;
-    }
-    close_input(e);
-}
-
-/* Write what is queued; -1 when the reader is gone. */
-static int write_queue(struct exec *e)
-{
-    while (e->queue_at < e->queue_len) {
-        ssize_t n = write(e->input, e->queue + e->queue_at, e->queue_len - e->queue_at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EAGAIN ? 0 : -1;
-        e->queue_at += n;
-        consumed(e, n);
-    }
-    e->queue_at = e->queue_len = 0;
-    return 0;
-}
-
-static void pump_input(struct exec *e)
-{
-    if (e->input < 0)
-        return;
-    if (write_queue(e) < 0)
-        break_input(e);
-    else if (e->queue_len)
-        watch_set(e->input_watch, EPOLLOUT);
-    else if (e->input_ended)
-        end_input(e);
-    else if (e->command->pty)
-        watch_deaf(e->input_watch); /* a hang-up is seen on the output */
-    else
-        watch_set(e->input_watch, 0);
-}
-
-static void on_input(struct watch *w, uint32_t events, void *arg)
-{
-    struct exec *e = arg;
-    if ((events & EPOLLERR) && !e->command->pty)
-        break_input(e);
-    else
-        pump_input(e);
-}
-
-static void take_data(struct exec *e, const char *data, size_t len)
-{
-    e->input_got += len;
-    if (e->input < 0) {
-        consumed(e, len);
-        return;
-    }
-    if (e->queue_at) {
-        memmove(e->queue, e->queue + e->queue_at, e->queue_len - e->queue_at);
-        e->queue_len -= e->queue_at;
-        e->queue_at = 0;
-    }
-    if (e->queue_len + len > e->queue_size) {
-        size_t size = e->queue_len + len + CHAN_PAYLOAD_MAX;
-        char *bigger = realloc(e->queue, size);
-        if (!bigger) {
-            break_input(e);
-            return;
-        }
-        e->queue = bigger;
-        e->queue_size = size;
-    }
-    memcpy(e->queue + e->queue_len, data, len);
-    e->queue_len += len;
-    pump_input(e);
 }
 
 /* --- the monitor's notes
@@ -346,10 +121,10 @@ static void on_exit_note(struct exec *e, int status)
             ioctl(e->out[i].fd, FIONREAD, &n) == 0)
             e->out[i].left = n;
     }
-    consumed(e, e->queue_len - e->queue_at);
+    exec_consumed(e, e->queue_len - e->queue_at);
     e->queue_at = e->queue_len = 0;
-    close_input(e);
-    pump_outputs(e);
+    exec_close_input(e);
+    exec_pump_outputs(e);
 }
 
 static void on_note(struct exec *e, const struct monitor_note *note)
@@ -357,14 +132,15 @@ static void on_note(struct exec *e, const struct monitor_note *note)
     switch (note->kind) {
     case MONITOR_STARTED:
         e->pid = note->a;
-        send_json(e, json_pack("{s:{s:I}}", "started", "pid", (json_int_t)note->a));
+        exec_send_json(e,
+                       json_pack("{s:{s:I}}", "started", "pid", (json_int_t)note->a));
         break;
     case MONITOR_FAILED:
         snprintf(e->text, sizeof e->text, "%.100s: %s", note->text, strerror(note->a));
         break;
     case MONITOR_PROGRESS:
-        send_json(e, json_pack("{s:{s:I, s:I}}", "progress", "files",
-                               (json_int_t)note->a, "bytes", (json_int_t)note->b));
+        exec_send_json(e, json_pack("{s:{s:I, s:I}}", "progress", "files",
+                                    (json_int_t)note->a, "bytes", (json_int_t)note->b));
         break;
     case MONITOR_EXIT:
         on_exit_note(e, note->a);
@@ -446,13 +222,14 @@ static int make_flows(struct exec *e, int theirs[3], struct err *err)
     }
     for (int i = 1; i < FLOWS; i++) {
         struct output *o = &e->out[i];
-        if (o->fd >= 0 && loop_watch(e->guest->loop, o->fd, EPOLLIN, on_output, o,
+        if (o->fd >= 0 && loop_watch(e->guest->loop, o->fd, EPOLLIN, exec_on_output, o,
                                      &o->watch, err) < 0)
             return -1;
         if (*e->command->token && !(o->kept = malloc(CHAN_WINDOW)))
             return err_oom(err);
     }
-    return loop_watch(e->guest->loop, e->input, 0, on_input, e, &e->input_watch, err);
+    return loop_watch(e->guest->loop, e->input, 0, exec_on_input, e, &e->input_watch,
+                      err);
 }
 
 static int start(struct exec *e, const char *op, struct err *err)
@@ -529,7 +306,7 @@ void exec_open(struct guest *g, uint32_t stream, const char *op, const json_t *r
 /* --- attach
  * --------------------------------------------------------------------------- */
 
-/* Send again what the client has not consumed. */
+/* Send again what the client has not exec_consumed. */
 static int resend(struct output *o, json_int_t from, struct err *err)
 {
     struct exec *e = o->exec;
@@ -580,7 +357,8 @@ void exec_attach(struct guest *g, uint32_t stream, const json_t *request)
     e->stream = stream;
     e->give_up_at = 0;
     e->told = false;
-    send_json(e, json_pack("{s:{s:I}}", "attached", "stdin", (json_int_t)e->input_got));
+    exec_send_json(
+        e, json_pack("{s:{s:I}}", "attached", "stdin", (json_int_t)e->input_got));
     if (resend(&e->out[1], from[1], &err) < 0 ||
         resend(&e->out[2], from[2], &err) < 0) {
         e->stream = 0;
@@ -590,8 +368,8 @@ void exec_attach(struct guest *g, uint32_t stream, const json_t *request)
     }
     chan_set_user(g->chan, stream, e);
     if (e->input < 0 && !e->input_ended && !e->exited)
-        send_json(e, json_pack("{s:s}", "stdin", "closed"));
-    pump_outputs(e);
+        exec_send_json(e, json_pack("{s:s}", "stdin", "closed"));
+    exec_pump_outputs(e);
 }
 
 /* --- events
@@ -620,8 +398,8 @@ static void take_message(struct exec *e, const struct chan_event *ev)
     } else if (json_unpack(m, "{s:i}", "closed", &n) == 0 && n > 0 && n < FLOWS) {
         /* The client's reader went away: the command's next write is a SIGPIPE. */
         if (!e->command->pty && !e->out[n].ended)
-            end_output(&e->out[n]);
-        tell_exit(e);
+            exec_end_output(&e->out[n]);
+        exec_tell_exit(e);
     }
 }
 
@@ -650,16 +428,16 @@ void exec_event(struct guest *g, const struct chan_event *ev)
         take_message(e, ev);
         break;
     case CHAN_EV_DATA:
-        take_data(e, ev->data, ev->len);
+        exec_take_data(e, ev->data, ev->len);
         break;
     case CHAN_EV_EOF:
         e->input_ended = true;
-        pump_input(e);
+        exec_pump_input(e);
         break;
     case CHAN_EV_CREDIT:
         if (ev->flow > 0 && ev->flow < FLOWS) {
             e->out[ev->flow].base += ev->len;
-            pump_outputs(e);
+            exec_pump_outputs(e);
         }
         break;
     case CHAN_EV_CLOSE:
@@ -679,7 +457,7 @@ void exec_all_go_on(struct guest *g)
     struct exec *e, *next;
     list_each_safe (e, next, &g->execs, in)
         if (e->stream)
-            pump_outputs(e);
+            exec_pump_outputs(e);
 }
 
 int exec_tick(struct guest *g, uint64_t now_ms)

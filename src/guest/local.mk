@@ -11,6 +11,7 @@ pkglibexec_PROGRAMS += lodge-guest
 lodge_guest_SOURCES = \
     src/guest/copy.c src/guest/copy.h \
     src/guest/exec.c src/guest/exec.h \
+    src/guest/exec_flow.c src/guest/exec_flow.h \
     src/guest/freeze.c \
     src/guest/guest.c src/guest/guest.h \
     src/guest/identity.c src/guest/identity.h \

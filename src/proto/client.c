@@ -72,6 +72,12 @@ static int next(struct rpc_client *c, uint64_t end, json_t **out, struct err *er
 
 int rpc_client_open(int fd, const char *name, struct rpc_client **out, struct err *err)
 {
+    return rpc_client_open_after(fd, NULL, 0, name, out, err);
+}
+
+int rpc_client_open_after(int fd, const char *read, size_t len, const char *name,
+                          struct rpc_client **out, struct err *err)
+{
     AUTO_FD own = fd;
     AUTO(rpc_client) c = calloc(1, sizeof *c);
     if (!c)
@@ -79,6 +85,13 @@ int rpc_client_open(int fd, const char *name, struct rpc_client **out, struct er
     c->fd = move_fd(own);
     if (!(c->name = strdup(name)))
         return err_oom(err);
+    if (len) {
+        char *room = rpc_lines_room(&c->lines, len);
+        if (!room)
+            return err_set(err, E_PROTO, "'%s' sent a message that is too long", name);
+        memcpy(room, read, len);
+        rpc_lines_added(&c->lines, len);
+    }
     AUTO_JSON hello = NULL;
     int protocol;
     if (next(c, clock_ms() + 10000, &hello, err) < 0 ||

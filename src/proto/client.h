@@ -9,6 +9,9 @@ struct rpc_client;
 int rpc_client_connect(const char *path, struct rpc_client **out, struct err *err);
 /* The same over a connected stream. Takes fd. */
 int rpc_client_open(int fd, const char *name, struct rpc_client **out, struct err *err);
+/* The same where the first bytes were read already, behind an upgrade's answer. */
+int rpc_client_open_after(int fd, const char *read, size_t len, const char *name,
+                          struct rpc_client **out, struct err *err);
 void rpc_client_free(struct rpc_client *c);
 OWN_DEFINE(rpc_client)
 

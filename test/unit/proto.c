@@ -227,6 +227,23 @@ static void test_upgrade(void **state)
     assert_string_equal(buf, "raw bytes");
 }
 
+/* A hello of which the first part was read with an upgrade's answer. */
+static void test_open_after(void **state)
+{
+    int ends[2];
+    char hello[64];
+    size_t len = snprintf(hello, sizeof hello, "{\"hello\": {\"protocol\": %d}}\n",
+                          RPC_PROTOCOL);
+    for (size_t read = 0; read <= len; read += len / 2) {
+        AUTO(rpc_client) c = NULL;
+        struct err err;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        assert_int_equal(fd_write_all(ends[1], hello + read, len - read, &err), 0);
+        assert_int_equal(rpc_client_open_after(ends[0], hello, read, "x", &c, &err), 0);
+        close(ends[1]);
+    }
+}
+
 static void test_events(void **state)
 {
     AUTO(rpc_client) listener = dial();
@@ -292,10 +309,11 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),  cmocka_unit_test(test_line_too_long),
-        cmocka_unit_test(test_call),   cmocka_unit_test(test_fds),
-        cmocka_unit_test(test_events), cmocka_unit_test(test_upgrade),
-        cmocka_unit_test(test_act_as), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_lines),      cmocka_unit_test(test_line_too_long),
+        cmocka_unit_test(test_call),       cmocka_unit_test(test_fds),
+        cmocka_unit_test(test_events),     cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_open_after), cmocka_unit_test(test_act_as),
+        cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests_name("proto", tests, start, end);
 }
