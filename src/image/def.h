@@ -72,6 +72,8 @@ struct image_def {
 
     uint64_t max_bytes;   /* of the root; 0: any */
     struct words secrets; /* more paths that must not be in the root */
+    bool reproducible;    /* build it twice, as with --check */
+    bool boot;            /* boot it before it is kept */
 };
 
 /* Read the definition. Errors name file and line. *out is the caller's. */

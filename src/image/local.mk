@@ -6,6 +6,7 @@ src_image_libimage_la_SOURCES = \
     src/image/build.c src/image/build.h src/image/steps.h \
     src/image/cpio.c src/image/cpio.h \
     src/image/def.c src/image/def.h \
+    src/image/def_elements.c src/image/def_read.c src/image/def_read.h src/image/schema.h \
     src/image/files.c src/image/files.h \
     src/image/find.c src/image/store.h \
     src/image/hash.c src/image/hash.h \
@@ -24,7 +25,13 @@ src_image_libimage_la_SOURCES = \
     src/image/run.c src/image/run.h \
     src/image/sandbox.c src/image/sandbox.h \
     src/image/unpack.c
+nodist_src_image_libimage_la_SOURCES = src/image/schema.c
 src_image_libimage_la_CFLAGS = $(AM_CFLAGS) $(SODIUM_CFLAGS) $(XML2_CFLAGS) \
     $(ARCHIVE_CFLAGS) $(ZSTD_CFLAGS)
-src_image_libimage_la_LIBADD = src/base/libbase.la $(SODIUM_LIBS) $(JANSSON_LIBS) \
+src_image_libimage_la_LIBADD = src/profile/libprofile.la src/base/libbase.la $(SODIUM_LIBS) $(JANSSON_LIBS) \
     $(XML2_LIBS) $(ARCHIVE_LIBS) $(ZSTD_LIBS)
+CLEANFILES += src/image/schema.c
+src/image/schema.c: $(top_srcdir)/schema/image.xsd $(top_srcdir)/build-aux/text2c
+	$(AM_V_GEN)$(MKDIR_P) src/image && $(top_srcdir)/build-aux/text2c \
+	    image/schema.h schema_image_xsd $(top_srcdir)/schema/image.xsd >$@.tmp && \
+	    mv $@.tmp $@

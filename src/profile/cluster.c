@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "profile/cluster_check.h"
+#include "profile/schemas.h"
 #include "profile/xml.h"
 
 OWN_CLEANUP(json_t, json_decref)
@@ -345,7 +346,7 @@ static int parse(const char *text, size_t len, bool validate, cluster_lookup_f l
         read_elements(&r, root);
         cluster_check(c, &r.w.places, problems);
         if (validate && !problems->errors)
-            xml_validate(doc, problems);
+            xml_validate(doc, schema_profile_xsd, problems);
     }
     xmlFreeDoc(doc);
     xml_places_done(&r.w.places);

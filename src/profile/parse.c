@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "profile/schemas.h"
 #include "profile/xml.h"
 
 /* V3M gave a machine 128 MiB when its profile did not say. */
@@ -66,7 +67,7 @@ static int parse(const char *text, size_t len, bool validate, struct profile **o
         if (read_root(doc, &w, p))
             profile_check_at(p, &w.places, problems);
         if (validate && !problems->errors)
-            xml_validate(doc, problems);
+            xml_validate(doc, schema_profile_xsd, problems);
     }
     xmlFreeDoc(doc);
     xml_places_done(&w.places);

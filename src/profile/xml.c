@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "profile/schemas.h"
 
 /* What hangs on the parser's context. */
 struct load {
@@ -275,10 +274,9 @@ static void on_schema_error(void *arg, xmlErrorPtr e)
     note_message(arg, e->line > 0 ? (unsigned)e->line : 0, name, e->message);
 }
 
-void xml_validate(xmlDocPtr doc, struct profile_problems *problems)
+void xml_validate(xmlDocPtr doc, const char *xsd, struct profile_problems *problems)
 {
-    xmlSchemaParserCtxtPtr parser =
-        xmlSchemaNewMemParserCtxt(schema_profile_xsd, (int)strlen(schema_profile_xsd));
+    xmlSchemaParserCtxtPtr parser = xmlSchemaNewMemParserCtxt(xsd, (int)strlen(xsd));
     xmlSchemaPtr schema = parser ? xmlSchemaParse(parser) : NULL;
     xmlSchemaValidCtxtPtr valid = schema ? xmlSchemaNewValidCtxt(schema) : NULL;
     if (valid) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside src/profile: XML taken in safely, and the walker of its elements by tables. */
+/* XML taken in safely, also for definitions of images (src/image); the rest is inside
+ * src/profile: the walker of elements by tables. */
 #pragma once
 #include "profile/fields.h"
 #include "profile/problems.h"
@@ -20,9 +21,9 @@ enum {
 xmlDocPtr xml_load(const char *text, size_t len, struct profile_problems *problems);
 /* Did it name V3M's document type? */
 bool xml_is_v3m(xmlDocPtr doc);
-/* Against our schema; what it refuses is noted. Only worth calling when all else was
+/* Against a schema, the text of an XSD; what it refuses is noted. Only worth calling when all else was
  * well: its messages are poorer. */
-void xml_validate(xmlDocPtr doc, struct profile_problems *problems);
+void xml_validate(xmlDocPtr doc, const char *xsd, struct profile_problems *problems);
 
 /* An attribute or the text of an element goes into a field. */
 struct xml_attr {

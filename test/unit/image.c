@@ -19,7 +19,9 @@
 #include "image/modules.h"
 #include "image/pkg.h"
 #include "image/put.h"
+#include "image/schema.h"
 #include "image/store.h"
+#include "profile/xml.h"
 
 OWN_CLEANUP(json_t, json_decref)
 
@@ -61,6 +63,36 @@ static void definitions(void **state)
     }
     closedir(d);
     assert_true(pass >= 2 && fail >= 19);
+}
+
+/* The schema by itself: it takes what is right and refuses what it can say. */
+static void schema(void **state)
+{
+    static const struct {
+        const char *file;
+        bool right;
+    } rows[] = {{"pass-all.xml", true},     {"pass-min.xml", true},
+                {"tiny.xml", true},         {"fail-attr.xml", false},
+                {"fail-class.xml", false},  {"fail-element.xml", false},
+                {"fail-kernel.xml", false}, {"fail-mirror.xml", false},
+                {"fail-mode.xml", false},   {"fail-option.xml", false},
+                {"fail-size.xml", false},   {"fail-text.xml", false}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        AUTO_STR path = data(rows[i].file);
+        AUTO_STR text = NULL;
+        size_t len;
+        struct profile_problems problems = {0};
+        assert_int_equal(fd_read_file(path, 1 << 20, &text, &len, NULL), 0);
+        xmlDoc *doc = xml_load(text, len, &problems);
+        assert_non_null(doc);
+        xml_validate(doc, schema_image_xsd, &problems);
+        if ((problems.errors == 0) != rows[i].right)
+            fail_msg("%s: %zu problems", rows[i].file, problems.errors);
+        if (!rows[i].right)
+            assert_true(problems.at[0].line > 0);
+        profile_problems_done(&problems);
+        xmlFreeDoc(doc);
+    }
 }
 
 static void definition_values(void **state)
@@ -269,9 +301,13 @@ static void store_removes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(definitions),   cmocka_unit_test(definition_values),
-        cmocka_unit_test(module_order),  cmocka_unit_test(locks),
-        cmocka_unit_test(differences),   cmocka_unit_test(store_versions),
+        cmocka_unit_test(definitions),
+        cmocka_unit_test(schema),
+        cmocka_unit_test(definition_values),
+        cmocka_unit_test(module_order),
+        cmocka_unit_test(locks),
+        cmocka_unit_test(differences),
+        cmocka_unit_test(store_versions),
         cmocka_unit_test(store_removes),
     };
     return cmocka_run_group_tests(tests, store_setup, store_teardown);
