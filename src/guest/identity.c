@@ -23,6 +23,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "guest/hostkeys.h"
 #include "guest/users.h"
 #include "proto/rpc.h"
 
@@ -346,5 +347,6 @@ int identity_apply(const json_t *request, json_t *warnings, struct err *err)
         if (v && !json_is_null(v))
             members[i].apply(v, request, warnings);
     }
+    hostkeys_make(warnings);
     return 0;
 }

@@ -14,6 +14,7 @@ lodge_guest_SOURCES = \
     src/guest/exec_flow.c src/guest/exec_flow.h \
     src/guest/freeze.c \
     src/guest/guest.c src/guest/guest.h \
+    src/guest/hostkeys.c src/guest/hostkeys.h \
     src/guest/identity.c src/guest/identity.h \
     src/guest/loop.c src/guest/loop.h \
     src/guest/main.c \

@@ -77,6 +77,10 @@ static inline long sys_mkdir(const char *path, int mode)
 {
     return CALL(mkdir, path, mode, 0, 0, 0);
 }
+static inline long sys_chmod(const char *path, int mode)
+{
+    return CALL(chmod, path, mode, 0, 0, 0);
+}
 static inline long sys_unlink(const char *path)
 {
     return CALL(unlink, path, 0, 0, 0, 0);

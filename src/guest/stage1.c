@@ -24,6 +24,7 @@
 
 #define GUEST_PATH "/usr/lib/lodge/lodge-guest"
 #define GUEST_RUN  "/run/lodge/lodge-guest"
+#define SCRATCH_AT "/run/lodge/scratch"
 
 enum { MODULES_MAX = 96, NAME_SIZE = 64, WAIT_MS = 20000 };
 
@@ -294,6 +295,7 @@ static void mount_root(void)
         wait_disk("lodge-scratch", scratch, sizeof scratch);
         must(mount_at(scratch, "/over", "ext4", 0, NULL),
              "mount the scratch disk as ext4: ", scratch);
+        sys_chmod("/over", 0700); /* nobody goes behind the overlay */
     } else {
         die("lodge.mode= is not tmpfs, scratch or plain: ", words.mode, 0);
     }
@@ -354,6 +356,13 @@ static void enter_root(void)
     sys_mkdir("/root/run/lodge", 0755);
     if (is_there("/lodge-guest"))
         copy_file("/lodge-guest", "/root" GUEST_RUN);
+    /* An overlay cannot be frozen for a checkpoint; what it writes to can, if it can
+     * be reached (src/guest/freeze.c). */
+    if (!compare(words.mode, "scratch")) {
+        sys_mkdir("/root" SCRATCH_AT, 0700);
+        must(sys_mount("/over", "/root" SCRATCH_AT, NULL, MS_MOVE_, NULL), "move ",
+             "/over");
+    }
     make_machine_id();
     sys_unlink("/lodge-guest");
     sys_unlink("/init");

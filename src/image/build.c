@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "config.h"
+#include "image/boot.h"
 #include "image/files.h"
 #include "image/hash.h"
 #include "image/list.h"
@@ -290,8 +291,8 @@ static int note_output(json_t *outputs, const char *name, const char *hex,
     return !o || json_object_set_new(outputs, name, o) < 0 ? err_oom(err) : 0;
 }
 
-static const char *const output_names[] = {"erofs", "squashfs", "ext4",     "qcow2",
-                                           "tar",   "files",    "initramfs"};
+static const char *const output_names[] = {"erofs", "squashfs", "ext4",  "qcow2",
+                                           "tar",   "oci",      "files", "initramfs"};
 
 static int keep_outputs(struct build *b, const char *store, json_t *outputs,
                         struct err *err)
@@ -399,7 +400,8 @@ static int read_verity(struct build *b, struct err *err)
     AUTO_STR path = str_printf("%s/verity", b->work);
     if (!path)
         return err_oom(err);
-    return b->def->verity ? fd_read_file(path, 256, &b->verity, NULL, err) : 0;
+    return b->def->verity && !b->verity ? fd_read_file(path, 256, &b->verity, NULL, err)
+                                        : 0;
 }
 
 static int keep(struct build *b, const char *store, struct build_result *out,
@@ -491,6 +493,40 @@ static int check_again(const struct build *first, struct err *err)
     return 0;
 }
 
+/* Boot what is not yet kept. */
+static int check_boot(struct build *b, struct err *err)
+{
+    const struct image_def *d = b->def;
+    if (!b->kernel)
+        return err_set(err, E_INPUT,
+                       "<check boot=\"yes\"> needs a <kernel>: there is none to boot");
+    if (read_verity(b, err) < 0)
+        return -1;
+    const struct boot_options opt = {.timeout_ms = 600000, .memory_mib = 768};
+    AUTO_STR append = make_append(b);
+    AUTO_STR kernel = str_printf("%s/vmlinux", b->kernel->dir);
+    AUTO_STR bzimage = str_printf("%s/vmlinuz", b->kernel->dir);
+    AUTO_STR initrd = str_printf("%s/initramfs", b->out);
+    AUTO_STR root = str_printf("%s/%s", b->out, d->root_format);
+    bool has_root = strcmp(d->root_format, "none") != 0;
+    unsigned ms;
+    if (!append || !kernel || !bzimage || !initrd || !root)
+        return err_oom(err);
+    const struct image img = {.name = d->name,
+                              .version = d->version,
+                              .kind = d->kind,
+                              .kernel = kernel,
+                              .bzimage = bzimage,
+                              .initrd = initrd,
+                              .root = has_root ? root : NULL,
+                              .root_format = d->root_format,
+                              .append = append,
+                              .init = d->init,
+                              .root_mode = d->root_mode,
+                              .guest_marker = d->marker};
+    return image_boot(&img, &opt, &ms, err);
+}
+
 int image_build(const struct image_def *def, const struct build_options *opt,
                 struct build_result *out, struct err *err)
 {
@@ -499,8 +535,10 @@ int image_build(const struct image_def *def, const struct build_options *opt,
     if (build_open(def, opt, &b, err) < 0)
         return err_at(err, "build '%s'", def->name);
     int r = make_all(b, err);
-    if (r == 0 && opt->check)
+    if (r == 0 && (opt->check || def->reproducible))
         r = check_again(b, err);
+    if (r == 0 && def->boot)
+        r = check_boot(b, err);
     if (r == 0)
         r = keep(b, b->store, out, err);
     keep_log(b);

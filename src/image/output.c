@@ -3,6 +3,7 @@
  * dm-verity tree, other formats. Every time stamp, UUID and order is fixed. */
 #include "image/steps.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "image/cpio.h"
 #include "image/list.h"
 #include "image/modules.h"
+#include "image/oci.h"
 
 enum { BLOCK = 4096, INITRAMFS_MAX = 512 << 10 };
 
@@ -143,21 +145,89 @@ static int ext4_size(struct build *b, char *out, size_t size, struct err *err)
     return 0;
 }
 
+/* A copy of the root whose files were made in the order of their names: mke2fs takes
+ * them as the directory gives them, and a tmpfs gives them by age. */
+static int sorted_copy(struct build *b, const char *to, struct err *err)
+{
+    AUTO_STR tar = str_printf("%s/sorted.tar", b->fs);
+    if (!tar)
+        return err_oom(err);
+    if (mkdir(to, 0755) < 0)
+        return err_sys(err, "'%s'", to);
+    int r = make_tar(b, tar, err) < 0
+                ? -1
+                : RUN(&b->run, err, "tar", "--extract", "--numeric-owner",
+                      "--preserve-permissions", "--same-owner", "--xattrs",
+                      "--xattrs-include=security.capability", "--directory", to,
+                      "--file", tar);
+    unlink(tar);
+    return r;
+}
+
+/* How many inodes the file system uses; they are the first ones. */
+static int inodes_used(const char *path, uint32_t *used, struct err *err)
+{
+    enum { SUPER = 1024, COUNT = 0, FREE = 16 };
+    unsigned char super[32];
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || pread(fd, super, sizeof super, SUPER) != sizeof super)
+        return err_sys(err, "'%s'", path);
+    uint32_t count, free_count;
+    memcpy(&count, super + COUNT, 4);
+    memcpy(&free_count, super + FREE, 4);
+    *used = le32toh(count) - le32toh(free_count);
+    return 0;
+}
+
+/* mke2fs takes times of change and access from the source, which are now. */
+static int set_times(const struct run *run, const char *path, const char *script,
+                     struct err *err)
+{
+    enum { ROOT = 2, FIRST = 11 };
+    static const char *const fields[] = {"atime", "ctime", "mtime", "crtime"};
+    AUTO_BUF text = {0};
+    uint32_t used = 0;
+    if (inodes_used(path, &used, err) < 0)
+        return -1;
+    for (uint32_t i = ROOT; i <= used; i = i == ROOT ? FIRST : i + 1)
+        for (size_t k = 0; k < ARRAY_SIZE(fields); k++)
+            str_buf_printf(&text, "set_inode_field <%u> %s @" BUILD_EPOCH_TEXT "\n", i,
+                           fields[k]);
+    if (text.failed)
+        return err_oom(err);
+    if (fd_replace_file(script, text.data, text.len, 0600, err) < 0)
+        return -1;
+    int r = RUN(run, err, "debugfs", "-w", "-f", script, path);
+    unlink(script);
+    return r;
+}
+
 static int make_ext4(struct build *b, const char *path, struct err *err)
 {
     char size[32];
     AUTO_STR seed = str_printf("hash_seed=%s,lazy_itable_init=0", b->uuid);
-    if (!seed)
+    AUTO_STR from = str_printf("%s/sorted", b->fs);
+    AUTO_STR script = str_printf("%s/times", b->fs);
+    if (!seed || !from || !script)
         return err_oom(err);
-    if (ext4_size(b, size, sizeof size, err) < 0)
-        return -1;
-    /* mke2fs takes ctime and atime from the source: the source says 2024 for all. */
     const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
                                "E2FSPROGS_FAKE_TIME=" BUILD_EPOCH_TEXT, NULL};
+    /* What debugfs says of each line is of no use. */
+    AUTO_FD null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     const struct run run = {.log = b->run.log, .env = env};
-    return RUN(&run, err, "mke2fs", "-q", "-t", "ext4", "-d", b->root, "-U", b->uuid,
-               "-E", seed, "-O", "^has_journal,^metadata_csum_seed", "-m", "0", "-F",
-               path, size);
+    const struct run quiet = {.log = null, .env = env};
+    if (null < 0)
+        return err_sys(err, "/dev/null");
+    int r = ext4_size(b, size, sizeof size, err);
+    if (r == 0)
+        r = sorted_copy(b, from, err);
+    if (r == 0)
+        r = RUN(&run, err, "mke2fs", "-q", "-t", "ext4", "-d", from, "-U", b->uuid,
+                "-E", seed, "-O", "^has_journal,^metadata_csum_seed", "-m", "0", "-F",
+                path, size);
+    if (r == 0)
+        r = set_times(&quiet, path, script, err);
+    return fd_remove_tree(from, r < 0 ? NULL : err) < 0 ? -1 : r;
 }
 
 static int make_qcow2(struct build *b, const char *path, struct err *err)
@@ -173,14 +243,29 @@ static int make_qcow2(struct build *b, const char *path, struct err *err)
     return r;
 }
 
+/* The layout as one archive: what skopeo calls oci-archive. */
+static int make_oci(struct build *b, const char *path, struct err *err)
+{
+    AUTO_STR tar = str_printf("%s/layer.tar", b->fs);
+    AUTO_STR dir = str_printf("%s/layout", b->fs);
+    if (!tar || !dir)
+        return err_oom(err);
+    if (make_tar(b, tar, err) < 0 || oci_write(tar, dir, b->def->version, err) < 0)
+        return -1;
+    unlink(tar);
+    int r = RUN(&b->run, err, "tar", "--create", "--format=pax", "--sort=name",
+                "--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX",
+                "--mtime=@" BUILD_EPOCH_TEXT,
+                "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+                "--directory", dir, "--file", path, ".");
+    return fd_remove_tree(dir, r < 0 ? NULL : err) < 0 ? -1 : r;
+}
+
 static const struct {
     const char *name;
     int (*make)(struct build *b, const char *path, struct err *err);
-} formats[] = {{"erofs", make_erofs},
-               {"squashfs", make_squashfs},
-               {"ext4", make_ext4},
-               {"qcow2", make_qcow2},
-               {"tar", make_tar}};
+} formats[] = {{"erofs", make_erofs}, {"squashfs", make_squashfs}, {"ext4", make_ext4},
+               {"qcow2", make_qcow2}, {"tar", make_tar},           {"oci", make_oci}};
 
 int output_make(struct build *b, const char *name, struct err *err)
 {
