@@ -101,7 +101,7 @@ test_expect_success BUSYBOX 'two builds at once' '
 test_expect_success BUSYBOX 'kill -9 at any moment leaves a clean store' '
     mkdir kill && (
         LODGE_STATE_DIR=$PWD/kill && export LODGE_STATE_DIR &&
-        for ms in 02 07 12 18 25 31 38 44 50 57 63 70 77 85 92 99; do
+        for ms in 02 05 09 13 18 22 27 31 36 41 46 50 55 61 66 72 78 85 92 99; do
             setsid lodge image build tiny.xml >log 2>&1 & pid=$! &&
             sleep 0.$ms && kill -9 $pid 2>/dev/null
             wait $pid

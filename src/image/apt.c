@@ -411,14 +411,16 @@ static int write_control(const struct pkg *p, const char *deb, const struct run 
     return fd_replace_file(path, all, strlen(all), 0644, err);
 }
 
-static int check_one(const struct pkg *p, const char *path, struct err *err)
+int pkg_check(const struct pkg *p, const char *path, struct err *err)
 {
     char hex[HASH_HEX_SIZE];
     if (hash_file(path, hex, NULL, err) < 0)
         return -1;
     if (strcmp(hex, p->sha256))
-        return err_set(err, E_INPUT, "package '%s %s': its SHA256 is %s, not %s",
-                       p->name, p->version, hex, p->sha256);
+        return err_set(err, E_INPUT,
+                       "package '%s %s', '%s': its SHA256 is %s; remove the file, it "
+                       "is fetched again",
+                       p->name, p->version, path, hex);
     return 0;
 }
 
@@ -428,7 +430,7 @@ static int keep_one(const struct pkg *p, const char *cache, const char *got,
     AUTO_STR to = pkg_path(p, cache);
     if (!to)
         return err_oom(err);
-    if (check_one(p, got, err) < 0 || chmod(got, 0644) < 0 || rename(got, to) < 0)
+    if (pkg_check(p, got, err) < 0 || chmod(got, 0644) < 0 || rename(got, to) < 0)
         return err && err->text[0] ? -1 : err_sys(err, "keep '%s'", to);
     return write_control(p, to, run, err);
 }
@@ -495,7 +497,7 @@ int pkgs_repo(const struct pkgs *p, const char *cache, const char *dir,
         AUTO_STR text = NULL;
         if (!deb || !to || !about)
             return err_oom(err);
-        if (write_control(one, deb, run, err) < 0 ||
+        if (pkg_check(one, deb, err) < 0 || write_control(one, deb, run, err) < 0 ||
             fd_read_file(about, 1 << 20, &text, NULL, err) < 0)
             return -1;
         if (symlink(deb, to) < 0)

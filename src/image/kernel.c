@@ -127,7 +127,7 @@ static int unpack(const struct pkg *p, const char *cache, const char *dir,
     AUTO_STR release = NULL;
     if (!deb)
         return err_oom(err);
-    if (fd_mkdirs(dir, 0755, err) < 0 ||
+    if (pkg_check(p, deb, err) < 0 || fd_mkdirs(dir, 0755, err) < 0 ||
         RUN(run, err, "dpkg-deb", "-x", deb, dir) < 0 ||
         find_release(dir, &release, err) < 0 ||
         RUN(run, err, "/sbin/depmod", "-b", dir, release) < 0)

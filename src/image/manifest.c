@@ -46,12 +46,9 @@ int manifest_check(const json_t *m, struct err *err)
     return check_outputs(outputs, err);
 }
 
-int manifest_load(const char *path, json_t **out, struct err *err)
+int manifest_parse(const char *text, size_t len, const char *path, json_t **out,
+                   struct err *err)
 {
-    AUTO_STR text = NULL;
-    size_t len;
-    if (fd_read_file(path, MANIFEST_MAX, &text, &len, err) < 0)
-        return -1;
     json_error_t je;
     json_t *m = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
     if (!m)
@@ -62,6 +59,15 @@ int manifest_load(const char *path, json_t **out, struct err *err)
     }
     *out = m;
     return 0;
+}
+
+int manifest_load(const char *path, json_t **out, struct err *err)
+{
+    AUTO_STR text = NULL;
+    size_t len;
+    return fd_read_file(path, MANIFEST_MAX, &text, &len, err) < 0
+               ? -1
+               : manifest_parse(text, len, path, out, err);
 }
 
 char *manifest_digest(const json_t *m)

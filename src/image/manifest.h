@@ -15,6 +15,9 @@
 
 /* Read and check the document at path. *out is the caller's (json_decref). */
 int manifest_load(const char *path, json_t **out, struct err *err);
+/* The same from memory; `path` is for messages. */
+int manifest_parse(const char *text, size_t len, const char *path, json_t **out,
+                   struct err *err);
 /* Is this a manifest this program understands? */
 int manifest_check(const json_t *m, struct err *err);
 /* "sha256:HEX" of the content; the caller's, NULL without memory. */

@@ -41,3 +41,5 @@ int pkgs_repo(const struct pkgs *p, const char *cache, const char *dir,
               const struct run *run, struct err *err);
 /* The path of a package in the cache. */
 char *pkg_path(const struct pkg *p, const char *cache);
+/* Does the file have the SHA256 that the package is known by? */
+int pkg_check(const struct pkg *p, const char *path, struct err *err);
