@@ -14,6 +14,7 @@ lodge_SOURCES = \
     src/cli/main.c \
     src/cli/names.c \
     src/cli/node.c \
+    src/cli/node_enrol.c \
     src/cli/node_site.c src/cli/node_site.h \
     src/cli/nouns.c src/cli/nouns.h \
     src/cli/op.c \

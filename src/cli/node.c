@@ -85,6 +85,8 @@ static const struct cli_verb verbs[] = {
     {"show", "NODES", "all about these nodes", 1, CLI_ANY, .run = node_site_show},
     {"add", "NODES", "add nodes, or change how they are reached", 1, CLI_ANY,
      node_site_add_options, node_site_add_parse, &node_site_add_input, node_site_add},
+    {"enrol", "", "add the node that tells of itself on standard input, by its key", 0, 0,
+     .run = node_enrol},
     {"drain", "NODES", "no new machines on these nodes", 1, CLI_ANY,
      node_site_drain_options, node_site_drain_parse, &node_site_drain_input,
      node_site_drain},

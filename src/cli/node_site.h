@@ -9,6 +9,7 @@ int node_site_add(struct cli *cli, int nargs, char **args, struct err *err);
 int node_site_drain(struct cli *cli, int nargs, char **args, struct err *err);
 int node_site_resume(struct cli *cli, int nargs, char **args, struct err *err);
 int node_site_remove(struct cli *cli, int nargs, char **args, struct err *err);
+int node_enrol(struct cli *cli, int nargs, char **args, struct err *err);
 
 extern const struct argp_option node_site_add_options[], node_site_drain_options[];
 error_t node_site_add_parse(int key, char *arg, struct argp_state *state);
