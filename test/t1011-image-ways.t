@@ -111,9 +111,15 @@ with() { # NAME MODULES ROOT [<load>...]
 <file path="/bin/show" mode="0755">
 #!/bin/sh
 PATH=/bin; export PATH; busybox --install -s /bin
+set -e
 grep " / " /proc/mounts
-echo new >/etc/new && cat /etc/new
-test ! -d /run/lodge/scratch || { fsfreeze --freeze /run/lodge/scratch && fsfreeze --unfreeze /run/lodge/scratch && echo froze; }
+echo new >/etc/new
+cat /etc/new
+if test -d /run/lodge/scratch; then
+    fsfreeze --freeze /run/lodge/scratch
+    fsfreeze --unfreeze /run/lodge/scratch
+    echo froze
+fi
 echo shown all
 poweroff -f
 </file>

@@ -393,6 +393,13 @@ static void put_domain(struct xml *x, const struct plan *p, const struct vt_dial
         empty(x, "privnet", NULL);
     else
         empty(x, "acpi", NULL);
+    if (!strcmp(d->domain, "qemu")) {
+        /* Translated code grows to a gigabyte if nobody says how much; the machine's
+         * cgroup has OVERHEAD (part_cgroup.c) beyond the guest's memory for it. */
+        begin(x, "tcg", NULL);
+        text(x, "tb-cache", "96", "unit", "MiB", NULL);
+        close_(x);
+    }
     close_(x);
     if (!d->container)
         put_cpu_model(x, p->profile, d);
