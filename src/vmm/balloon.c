@@ -5,6 +5,8 @@
 #include "vmm/devices.h"
 #include "vmm/virtio.h"
 
+#include "base/own.h"
+
 #include <endian.h>
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_ids.h>
@@ -125,18 +127,6 @@ static int init(struct device *dev, struct err *err)
                        1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM, err);
 }
 
-static void done(struct device *dev)
-{
-    struct balloon *b = dev->state;
-    virtio_done(&b->v);
-}
-
-static int resume(struct device *dev, struct err *err)
-{
-    virtio_resume(dev->state);
-    return 0;
-}
-
 static void save(struct device *dev, struct state_writer *w)
 {
     struct balloon *b = dev->state;
@@ -153,23 +143,16 @@ static int restore(struct device *dev, const struct state_reader *r, struct err 
     return virtio_restore(&b->v, r, err);
 }
 
-static void reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct balloon *b = dev->state;
-    json_t *j = virtio_stats(&b->v);
+    const struct virtio_count counts[] = {{"given", &b->given}, {"kept", &b->kept}};
+    json_t *j = virtio_stats(&b->v, counts, ARRAY_SIZE(counts));
     if (j) {
         json_object_set_new(j, "target_mib",
                             json_integer(atomic_load(&b->target) / 256));
         json_object_set_new(j, "actual_mib",
                             json_integer(atomic_load(&b->actual) / 256));
-        json_object_set_new(j, "given",
-                            json_integer((json_int_t)atomic_load(&b->given)));
-        json_object_set_new(j, "kept", json_integer((json_int_t)atomic_load(&b->kept)));
     }
     return j;
 }
@@ -181,11 +164,11 @@ const struct device_ops device_balloon = {
     .max = 1,
     .decode = decode,
     .init = init,
-    .resume = resume,
+    .resume = virtio_row_resume,
     .save = save,
     .restore = restore,
     .set = set,
-    .reset = reset,
+    .reset = virtio_row_reset,
     .stats = stats,
-    .done = done,
+    .done = virtio_row_done,
 };

@@ -485,12 +485,6 @@ static int pause_(struct device *dev, struct err *err)
     return 0;
 }
 
-static int resume(struct device *dev, struct err *err)
-{
-    virtio_resume(dev->state);
-    return 0;
-}
-
 static void save(struct device *dev, struct state_writer *w)
 {
     struct blk *b = dev->state;
@@ -511,24 +505,14 @@ static int restore(struct device *dev, const struct state_reader *r, struct err 
     return virtio_restore(&b->v, r, err);
 }
 
-static void reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct blk *b = dev->state;
-    json_t *j = virtio_stats(&b->v);
-    const struct {
-        const char *name;
-        atomic_ulong *n;
-    } row[] = {{"reads", &b->reads},           {"writes", &b->writes},
-               {"read_bytes", &b->read_bytes}, {"write_bytes", &b->write_bytes},
-               {"flushes", &b->flushes},       {"errors", &b->errors}};
-    for (size_t i = 0; j && i < ARRAY_SIZE(row); i++)
-        json_object_set_new(j, row[i].name,
-                            json_integer((json_int_t)atomic_load(row[i].n)));
+    const struct virtio_count counts[] = {
+        {"reads", &b->reads},           {"writes", &b->writes},
+        {"read_bytes", &b->read_bytes}, {"write_bytes", &b->write_bytes},
+        {"flushes", &b->flushes},       {"errors", &b->errors}};
+    json_t *j = virtio_stats(&b->v, counts, ARRAY_SIZE(counts));
     if (j)
         json_object_set_new(j, "io_uring", json_boolean(b->queue && b->queue[0].uring));
     return j;
@@ -541,10 +525,10 @@ const struct device_ops device_blk = {
     .decode = decode,
     .init = init,
     .pause = pause_,
-    .resume = resume,
+    .resume = virtio_row_resume,
     .save = save,
     .restore = restore,
-    .reset = reset,
+    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
 };

@@ -406,12 +406,6 @@ static int pause_(struct device *dev, struct err *err)
     return 0;
 }
 
-static int resume(struct device *dev, struct err *err)
-{
-    virtio_resume(dev->state);
-    return 0;
-}
-
 enum { TAG_PORT = 1, TAG_PENDING };
 struct saved_port {
     uint64_t sent;
@@ -464,15 +458,10 @@ static int restore(struct device *dev, const struct state_reader *r, struct err 
     return 0;
 }
 
-static void reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct con *c = dev->state;
-    json_t *j = virtio_stats(&c->v), *ports = json_array();
+    json_t *j = virtio_stats(&c->v, NULL, 0), *ports = json_array();
     for (unsigned i = 0; i < c->nports; i++) {
         struct con_port *p = &c->port[i];
         json_array_append_new(
@@ -505,10 +494,10 @@ const struct device_ops device_console = {
     .decode = decode,
     .init = init,
     .pause = pause_,
-    .resume = resume,
+    .resume = virtio_row_resume,
     .save = save,
     .restore = restore,
-    .reset = reset,
+    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
     .forget = forget,

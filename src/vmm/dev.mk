@@ -4,7 +4,7 @@
 vmm_dev_sources = \
     src/vmm/devices.c src/vmm/devices.h \
     src/vmm/pci.c src/vmm/pci.h \
-    src/vmm/virtio_pci.c src/vmm/virtio.h \
+    src/vmm/virtio_pci.c src/vmm/virtio_save.c src/vmm/virtio.h \
     src/vmm/virtq.c src/vmm/virtq.h \
     src/vmm/chardev.c src/vmm/chardev.h
 vmm_dev_libs =

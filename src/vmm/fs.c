@@ -362,27 +362,10 @@ static int resume(struct device *dev, struct err *err)
     return 0;
 }
 
-static void save(struct device *dev, struct state_writer *w)
-{
-    virtio_save(dev->state, w);
-}
-
-/* The rings only: which files the guest has open is the daemon's to know. A guest that
- * is restored elsewhere mounts again (the agent unmounts shares before a checkpoint). */
-static int restore(struct device *dev, const struct state_reader *r, struct err *err)
-{
-    return virtio_restore(dev->state, r, err);
-}
-
-static void reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct fs *f = dev->state;
-    json_t *j = virtio_stats(&f->v);
+    json_t *j = virtio_stats(&f->v, NULL, 0);
     if (j) {
         json_object_set_new(j, "tag", json_string(f->tag));
         json_object_set_new(j, "server", json_string(f->dead ? "gone" : "connected"));
@@ -390,6 +373,8 @@ static json_t *stats(struct device *dev)
     return j;
 }
 
+/* Saved are the rings only: which files the guest has open is the daemon's to know. A guest that
+ * is restored elsewhere mounts again (the agent unmounts shares before a checkpoint). */
 const struct device_ops device_fs = {
     .name = "fs",
     .help = "tag, socket|fd (of a vhost-user file server, as virtiofsd), queues",
@@ -398,9 +383,9 @@ const struct device_ops device_fs = {
     .init = init,
     .pause = pause_,
     .resume = resume,
-    .save = save,
-    .restore = restore,
-    .reset = reset,
+    .save = virtio_row_save,
+    .restore = virtio_row_restore,
+    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
 };

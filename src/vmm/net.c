@@ -470,15 +470,10 @@ static int restore(struct device *dev, const struct state_reader *r, struct err 
     return virtio_restore(&n->v, r, err);
 }
 
-static void reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct net *n = dev->state;
-    json_t *j = virtio_stats(&n->v);
+    json_t *j = virtio_stats(&n->v, NULL, 0);
     json_int_t sum[5] = {0};
     static const char *const name[] = {"rx_packets", "tx_packets", "rx_bytes",
                                        "tx_bytes", "dropped"};
@@ -508,7 +503,7 @@ const struct device_ops device_net = {
     .resume = resume,
     .save = save,
     .restore = restore,
-    .reset = reset,
+    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
 };

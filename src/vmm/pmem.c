@@ -129,12 +129,6 @@ static int pause_(struct device *dev, struct err *err)
                                                 : err_sys(err, "%s: flush", dev->id);
 }
 
-static int resume(struct device *dev, struct err *err)
-{
-    virtio_resume(dev->state);
-    return 0;
-}
-
 static void save(struct device *dev, struct state_writer *w)
 {
     struct pmem *p = dev->state;
@@ -154,15 +148,10 @@ static int restore(struct device *dev, const struct state_reader *r, struct err 
     return virtio_restore(&p->v, r, err);
 }
 
-static void reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct pmem *p = dev->state;
-    json_t *j = virtio_stats(&p->v);
+    json_t *j = virtio_stats(&p->v, NULL, 0);
     if (j)
         json_object_set_new(j, "size", json_integer((json_int_t)p->size));
     return j;
@@ -175,10 +164,10 @@ const struct device_ops device_pmem = {
     .decode = decode,
     .init = init,
     .pause = pause_,
-    .resume = resume,
+    .resume = virtio_row_resume,
     .save = save,
     .restore = restore,
-    .reset = reset,
+    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
 };

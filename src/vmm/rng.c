@@ -3,6 +3,8 @@
 #include "vmm/devices.h"
 #include "vmm/virtio.h"
 
+#include "base/own.h"
+
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,41 +68,11 @@ static int init(struct device *dev, struct err *err)
     return virtio_init(&g->v, dev, &ops, 1, QUEUE_SIZE, 0, 0, err);
 }
 
-static void done(struct device *dev)
-{
-    struct rng *g = dev->state;
-    virtio_done(&g->v);
-}
-
-static int resume(struct device *dev, struct err *err)
-{
-    virtio_resume(dev->state);
-    return 0;
-}
-
-static void save(struct device *dev, struct state_writer *w)
-{
-    virtio_save(dev->state, w);
-}
-
-static int restore(struct device *dev, const struct state_reader *r, struct err *err)
-{
-    return virtio_restore(dev->state, r, err);
-}
-
-static void reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct rng *g = dev->state;
-    json_t *j = virtio_stats(&g->v);
-    if (j)
-        json_object_set_new(j, "bytes",
-                            json_integer((json_int_t)atomic_load(&g->bytes)));
-    return j;
+    const struct virtio_count counts[] = {{"bytes", &g->bytes}};
+    return virtio_stats(&g->v, counts, ARRAY_SIZE(counts));
 }
 
 const struct device_ops device_rng = {
@@ -109,10 +81,10 @@ const struct device_ops device_rng = {
     .state_size = sizeof(struct rng),
     .decode = decode,
     .init = init,
-    .resume = resume,
-    .save = save,
-    .restore = restore,
-    .reset = reset,
+    .resume = virtio_row_resume,
+    .save = virtio_row_save,
+    .restore = virtio_row_restore,
+    .reset = virtio_row_reset,
     .stats = stats,
-    .done = done,
+    .done = virtio_row_done,
 };

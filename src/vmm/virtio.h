@@ -103,5 +103,22 @@ void virtio_save(struct virtio *v, struct state_writer *w);
  * saved device was running. */
 int virtio_restore(struct virtio *v, const struct state_reader *r, struct err *err);
 void virtio_reset(struct virtio *v);
-/* {"driver": "running", "features": "0x...", ...} */
-json_t *virtio_stats(struct virtio *v);
+/* A number that a device counts, by its name for the control socket. */
+struct virtio_count {
+    const char *name;
+    atomic_ulong *n;
+};
+/* {"driver": "running", "features": "0x...", ...} and the device's own counts. */
+json_t *virtio_stats(struct virtio *v, const struct virtio_count *counts, size_t n);
+
+/* For device_ops, where the transport is all there is to do. */
+int virtio_row_resume(struct device *dev, struct err *err);
+void virtio_row_save(struct device *dev, struct state_writer *w);
+int virtio_row_restore(struct device *dev, const struct state_reader *r,
+                       struct err *err);
+void virtio_row_reset(struct device *dev);
+void virtio_row_done(struct device *dev);
+
+/* Between virtio_pci.c and virtio_save.c. */
+int virtio_start(struct virtio *v, struct err *err);
+uint16_t virtio_good_vector(const struct virtio *v, uint64_t n);

@@ -156,7 +156,7 @@ static void give_up(struct virtio *v)
     atomic_fetch_or(&v->status, VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
-static int start(struct virtio *v, struct err *err)
+int virtio_start(struct virtio *v, struct err *err)
 {
     for (unsigned i = 0; i < v->nqueues; i++) {
         v->queue[i].q.event_idx = virtio_has(v, VIRTIO_RING_F_EVENT_IDX);
@@ -218,7 +218,7 @@ static void set_status(struct virtio *v, uint8_t s)
     if (!(s & VIRTIO_CONFIG_S_FEATURES_OK))
         s &= ~VIRTIO_CONFIG_S_DRIVER_OK;
     atomic_fetch_or(&v->status, s);
-    if ((s & ~was & VIRTIO_CONFIG_S_DRIVER_OK) && start(v, NULL) < 0)
+    if ((s & ~was & VIRTIO_CONFIG_S_DRIVER_OK) && virtio_start(v, NULL) < 0)
         give_up(v);
 }
 
@@ -298,14 +298,14 @@ static void set_part(uint64_t *value, unsigned off, unsigned field, unsigned len
         *value = (*value & ~mask) | (v << 8 * (off - field) & mask);
 }
 
-static uint16_t good_vector(const struct virtio *v, uint64_t n)
+uint16_t virtio_good_vector(const struct virtio *v, uint64_t n)
 {
     return n < v->pci.msix.count ? (uint16_t)n : NO_VECTOR;
 }
 
 static void queue_vector(struct virtio *v, struct virtio_queue *vq, uint64_t n)
 {
-    atomic_store(&vq->vector, good_vector(v, n));
+    atomic_store(&vq->vector, virtio_good_vector(v, n));
     if (v->running && v->ops->vector_changed)
         v->ops->vector_changed(v, v->queue_select);
 }
@@ -366,7 +366,7 @@ static void common_write(struct virtio *v, unsigned off, unsigned len, uint64_t 
         }
         break;
     case VIRTIO_PCI_COMMON_MSIX:
-        atomic_store(&v->config_vector, good_vector(v, val));
+        atomic_store(&v->config_vector, virtio_good_vector(v, val));
         break;
     case VIRTIO_PCI_COMMON_STATUS:
         set_status(v, val);
@@ -521,131 +521,4 @@ void virtio_done(struct virtio *v)
     free(v->queue);
     v->queue = NULL;
     v->nqueues = 0;
-}
-
-/* --- saving ---------------------------------------------------------------------- */
-
-enum { TAG_COMMON = VIRTIO_TAG, TAG_QUEUES };
-
-/* Fixed layouts of the two records. */
-struct saved_common {
-    uint64_t offered, acked;
-    uint32_t device_select, driver_select;
-    uint16_t queue_select, config_vector, nqueues;
-    uint8_t status, isr, generation, running, zero[6];
-};
-
-struct saved_queue {
-    uint64_t desc, avail, used;
-    uint16_t size, vector, next_avail, next_used, signalled;
-    uint8_t enabled, signalled_valid, broken, zero[3];
-};
-
-void virtio_resume(struct virtio *v)
-{
-    for (unsigned i = 0; i < v->nqueues; i++)
-        if (v->queue[i].q.enabled && v->running)
-            virtio_kick(v, i);
-}
-
-void virtio_save(struct virtio *v, struct state_writer *w)
-{
-    pci_fn_save(&v->pci, w);
-    struct saved_common c = {.offered = v->offered,
-                             .acked = v->acked,
-                             .device_select = v->device_select,
-                             .driver_select = v->driver_select,
-                             .queue_select = v->queue_select,
-                             .config_vector = atomic_load(&v->config_vector),
-                             .nqueues = v->nqueues,
-                             .status = atomic_load(&v->status),
-                             .isr = atomic_load(&v->isr),
-                             .generation = atomic_load(&v->generation),
-                             .running = v->running};
-    state_put(w, TAG_COMMON, &c, sizeof c);
-    for (unsigned i = 0; i < v->nqueues; i++) {
-        const struct virtio_queue *vq = &v->queue[i];
-        const struct virtq *q = &vq->q;
-        struct saved_queue s = {.desc = q->desc_gpa,
-                                .avail = q->avail_gpa,
-                                .used = q->used_gpa,
-                                .size = q->size,
-                                .vector = atomic_load(&vq->vector),
-                                .next_avail = q->next_avail,
-                                .next_used = q->next_used,
-                                .signalled = q->signalled,
-                                .enabled = q->enabled,
-                                .signalled_valid = q->signalled_valid,
-                                .broken = q->broken};
-        state_put(w, TAG_QUEUES, &s, sizeof s);
-    }
-}
-
-static int restore_queue(struct virtio *v, unsigned i, const struct saved_queue *s,
-                         struct err *err)
-{
-    struct virtio_queue *vq = &v->queue[i];
-    struct virtq *q = &vq->q;
-    if (s->size > vq->max)
-        return err_set(err, E_INPUT, "queue %u was saved with %u entries, %u at most",
-                       i, s->size, vq->max);
-    q->size = s->size;
-    q->desc_gpa = s->desc;
-    q->avail_gpa = s->avail;
-    q->used_gpa = s->used;
-    q->next_avail = s->next_avail;
-    q->next_used = s->next_used;
-    q->signalled = s->signalled;
-    q->signalled_valid = s->signalled_valid;
-    q->broken = s->broken;
-    atomic_store(&vq->vector, good_vector(v, s->vector));
-    return s->enabled ? virtq_enable(q, err) : 0;
-}
-
-int virtio_restore(struct virtio *v, const struct state_reader *r, struct err *err)
-{
-    struct saved_common c;
-    if (state_get(r, TAG_COMMON, &c, sizeof c, err) < 0)
-        return -1;
-    if (c.nqueues != v->nqueues)
-        return err_set(err, E_CONFIG, "%s: saved with %u queues, configured with %u",
-                       v->dev->id, c.nqueues, v->nqueues);
-    if (c.acked & ~v->offered)
-        return err_set(err, E_CONFIG, "%s: the guest uses features 0x%llx not offered",
-                       v->dev->id, (unsigned long long)(c.acked & ~v->offered));
-    virtio_reset(v);
-    if (pci_fn_restore(&v->pci, r, err) < 0)
-        return -1;
-    v->acked = c.acked;
-    v->device_select = c.device_select;
-    v->driver_select = c.driver_select;
-    v->queue_select = c.queue_select;
-    atomic_store(&v->config_vector, good_vector(v, c.config_vector));
-    atomic_store(&v->isr, c.isr);
-    atomic_store(&v->generation, c.generation);
-    for (unsigned i = 0; i < v->nqueues; i++) {
-        size_t len;
-        const struct saved_queue *s = state_peek(r, TAG_QUEUES, i, &len);
-        struct saved_queue copy;
-        if (!s || len != sizeof copy)
-            return err_set(err, E_INPUT, "%s: queue %u is missing", v->dev->id, i);
-        memcpy(&copy, s, sizeof copy);
-        if (restore_queue(v, i, &copy, err) < 0)
-            return err_at(err, "%s", v->dev->id);
-    }
-    atomic_store(&v->status, c.status);
-    return c.running ? start(v, err) : 0;
-}
-
-json_t *virtio_stats(struct virtio *v)
-{
-    uint8_t s = atomic_load(&v->status);
-    const char *driver = s & VIRTIO_CONFIG_S_NEEDS_RESET ? "broken"
-                         : s & VIRTIO_CONFIG_S_DRIVER_OK ? "running"
-                         : s                             ? "starting"
-                                                         : "none";
-    char features[32];
-    snprintf(features, sizeof features, "0x%llx", (unsigned long long)v->acked);
-    return json_pack("{s:s, s:s, s:i, s:i}", "driver", driver, "features", features,
-                     "slot", (int)v->pci.slot, "queues", (int)v->nqueues);
 }
