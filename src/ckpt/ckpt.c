@@ -271,7 +271,8 @@ bool ckpt_chunk_is_zero(const struct ckpt *c, uint64_t n)
     return true;
 }
 
-int ckpt_read_chunk(struct ckpt *top, uint64_t n, void *out, struct err *err)
+int ckpt_read_chunk(struct ckpt *top, uint64_t n, void *out, bool zeroed,
+                    struct err *err)
 {
     unsigned pages = index_pages(top->ram, n);
     uint64_t left[INDEX_WORDS] = {0};
@@ -292,7 +293,7 @@ int ckpt_read_chunk(struct ckpt *top, uint64_t n, void *out, struct err *err)
                 if (mine)
                     memcpy(page, c->packed + (size_t)used * CKPT_PAGE, CKPT_PAGE);
                 used++;
-            } else if (mine && index_bit(k->zero, i)) {
+            } else if (mine && !zeroed && index_bit(k->zero, i)) {
                 memset(page, 0, CKPT_PAGE);
             }
         }

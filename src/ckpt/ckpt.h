@@ -73,8 +73,10 @@ uint64_t ckpt_chunks(const struct ckpt *c);
 /* Is all of chunk n zero? */
 bool ckpt_chunk_is_zero(const struct ckpt *c, uint64_t n);
 /* Chunk n, whole, into out: CKPT_CHUNK bytes (the last chunk: up to the end of RAM).
- * Every stored page that goes into it is checked. Not by two threads at once. */
-int ckpt_read_chunk(struct ckpt *c, uint64_t n, void *out, struct err *err);
+ * Every stored page that goes into it is checked. zeroed: out is all zero already, so
+ * that pages of zeros need not be touched. Not by two threads at once. */
+int ckpt_read_chunk(struct ckpt *c, uint64_t n, void *out, bool zeroed,
+                    struct err *err);
 /* A descriptor (borrowed) whose bytes are the RAM's, for mapping, or -1 with the reason:
  * compressed, or with a parent. */
 int ckpt_map_fd(const struct ckpt *c, struct err *err);
@@ -87,5 +89,7 @@ typedef void (*ckpt_progress_f)(uint64_t done, uint64_t total, void *arg);
  * "file", "bytes" and "xxh64". progress may be NULL. */
 int ckpt_verify(int dirfd, ckpt_progress_f progress, void *arg, struct err *err);
 
+/* XXH64 of bytes, as 16 hex digits. */
+void ckpt_hash(const void *data, size_t len, char out[17]);
 /* XXH64 of a file's bytes from its start, as 16 hex digits into out; its size too. */
 int ckpt_hash_fd(int fd, char out[17], uint64_t *bytes, struct err *err);

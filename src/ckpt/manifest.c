@@ -271,6 +271,11 @@ int ckpt_clear(int dirfd, struct err *err)
     return 0;
 }
 
+void ckpt_hash(const void *data, size_t len, char out[17])
+{
+    snprintf(out, 17, "%016llx", (unsigned long long)XXH64(data, len, 0));
+}
+
 int ckpt_hash_fd(int fd, char out[17], uint64_t *bytes, struct err *err)
 {
     XXH64_state_t *s = XXH64_createState();

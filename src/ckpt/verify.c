@@ -63,7 +63,7 @@ int ckpt_verify(int dirfd, ckpt_progress_f progress, void *arg, struct err *err)
     if (ckpt_map_fd(c, NULL) >= 0 && ckpt_verify_memory(c, err) < 0)
         return -1;
     for (uint64_t n = 0; n < ckpt_chunks(c); n++) {
-        if (ckpt_read_chunk(c, n, chunk, err) < 0)
+        if (ckpt_read_chunk(c, n, chunk, false, err) < 0)
             return -1;
         if (progress)
             progress(n + 1, ckpt_chunks(c), arg);

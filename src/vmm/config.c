@@ -271,6 +271,46 @@ static int decode_sandbox(struct config *c, json_t *in, struct err *err)
     return 0;
 }
 
+static int decode_restore(struct config *c, json_t *in, struct err *err)
+{
+    static const char *const modes[] = {[CONFIG_RESTORE_NONE] = "",
+                                        [CONFIG_RESTORE_READ] = "read",
+                                        [CONFIG_RESTORE_MAP] = "map",
+                                        [CONFIG_RESTORE_UFFD] = "uffd"};
+    const char *mode = "read";
+    int verify = 1;
+    json_error_t je;
+    c->restore.dir.fd = -1;
+    if (json_unpack_ex(in, &je, 0, "{s?s, s?i, s?s, s?b !}", "path",
+                       &c->restore.dir.path, "fd", &c->restore.dir.fd, "mode", &mode,
+                       "verify", &verify) < 0)
+        return unpack_err(err, "restore", &je);
+    if ((c->restore.dir.path != NULL) == (c->restore.dir.fd >= 0))
+        return err_set(err, E_CONFIG, "restore: give one of \"path\" and \"fd\"");
+    for (size_t i = CONFIG_RESTORE_READ; i < ARRAY_SIZE(modes); i++)
+        if (strcmp(mode, modes[i]) == 0)
+            c->restore.mode = (enum config_restore_mode)i;
+    if (c->restore.mode == CONFIG_RESTORE_NONE)
+        return err_set(err, E_CONFIG, "restore: mode: '%s' is not read, map or uffd",
+                       mode);
+    if (c->restore.mode == CONFIG_RESTORE_MAP && c->memory.page != 4096)
+        return err_set(
+            err, E_CONFIG,
+            "restore: mode 'map' needs pages of 4K; 'uffd' starts early with "
+            "2M");
+    if (c->restore.mode == CONFIG_RESTORE_UFFD && c->memory.page > 2 << 20)
+        return err_set(err, E_CONFIG,
+                       "restore: mode 'uffd' needs pages of 4K or 2M; use 'read'");
+    c->restore.verify = verify;
+    if (c->restore.dir.path) {
+        c->restore.path = strdup(c->restore.dir.path);
+        c->restore.dir.path = c->restore.path;
+        if (!c->restore.path)
+            return err_oom(err);
+    }
+    return 0;
+}
+
 static bool id_taken(const struct config *c, const char *id)
 {
     for (size_t i = 0; i < c->ndevices; i++)
@@ -339,15 +379,19 @@ static int decode_top(struct config *c, json_t *root, struct err *err)
     const char *name = "vm", *cmdline = NULL;
     int vcpus = 1, io_threads = 1, paused = 0;
     json_t *memory = NULL, *kernel = NULL, *initrd = NULL, *cpu = NULL, *devices = NULL,
-           *control = NULL, *sandbox = NULL;
+           *control = NULL, *sandbox = NULL, *restore = NULL;
     json_error_t je;
     if (json_unpack_ex(root, &je, 0,
-                       "{s?s, s?i, s?i, s:o, s:o, s?o, s?s, s?o, s?o, s?o, s?o, s?b !}",
+                       "{s?s, s?i, s?i, s:o, s?o, s?o, s?s, s?o, s?o, s?o, s?o, s?b, "
+                       "s?o !}",
                        "name", &name, "vcpus", &vcpus, "io_threads", &io_threads,
                        "memory", &memory, "kernel", &kernel, "initrd", &initrd,
                        "cmdline", &cmdline, "cpu", &cpu, "devices", &devices, "control",
-                       &control, "sandbox", &sandbox, "paused", &paused) < 0)
+                       &control, "sandbox", &sandbox, "paused", &paused, "restore",
+                       &restore) < 0)
         return err_set(err, E_CONFIG, "%s", je.text);
+    if (!kernel && !restore)
+        return err_set(err, E_CONFIG, "\"kernel\" is missing");
     if (!str_is_name(name))
         return err_set(err, E_CONFIG, "name: '%s' is not a name", name);
     if (vcpus < 1 || vcpus > CONFIG_VCPUS_MAX)
@@ -363,7 +407,9 @@ static int decode_top(struct config *c, json_t *root, struct err *err)
     if (!c->name || !c->cpu.node || (cmdline && !c->cmdline))
         return err_oom(err);
     if (decode_memory(c, memory, err) < 0 ||
-        config_file(kernel, "kernel", &c->kernel, &c->kernel_path, err) < 0 ||
+        (restore && decode_restore(c, restore, err) < 0) ||
+        (kernel &&
+         config_file(kernel, "kernel", &c->kernel, &c->kernel_path, err) < 0) ||
         (initrd &&
          config_file(initrd, "initrd", &c->initrd, &c->initrd_path, err) < 0) ||
         (cpu && decode_cpu(c, cpu, err) < 0) ||
@@ -420,6 +466,7 @@ void config_free(struct config *c)
     free(c->initrd_path);
     free(c->cmdline);
     free(c->control_path);
+    free(c->restore.path);
     free(c->cpu.pin);
     free(c->cpu.node);
     free(c);

@@ -12,7 +12,11 @@
  *  "devices": [{"type": T, "id": ID, ...}, ...],
  *  "control": {"path": P} | {"fd": N},
  *  "sandbox": {"enable": true, "uid": N, "gid": N},
- *  "io_threads": 1, "paused": false} */
+ *  "io_threads": 1, "paused": false,
+ *  "restore": {"path": DIR | "fd": N, "mode": "read|map|uffd", "verify": true}}
+ *
+ * With "restore" there is no kernel to load; the rest must be as it was when the
+ * checkpoint was made, but for what it is on (paths, descriptors, taps, page size). */
 #pragma once
 #include "vmm/device.h"
 
@@ -49,6 +53,14 @@ struct config_device {
     json_t *in; /* owned; without "type" and "id" */
 };
 
+/* How the guest's memory comes back from a checkpoint. */
+enum config_restore_mode {
+    CONFIG_RESTORE_NONE, /* a boot */
+    CONFIG_RESTORE_READ, /* all of it before the guest runs */
+    CONFIG_RESTORE_MAP,  /* the file is the memory until written: shared between VMs */
+    CONFIG_RESTORE_UFFD, /* what is touched first, the rest behind it */
+};
+
 struct config {
     char *name;
     unsigned vcpus;
@@ -78,6 +90,12 @@ struct config {
         uid_t uid;
         gid_t gid;
     } sandbox;
+    struct {
+        enum config_restore_mode mode;
+        struct device_file dir;
+        char *path;
+        bool verify; /* a mapped file's every byte, first */
+    } restore;
     bool paused; /* do not start the vCPUs until "resume" */
 };
 

@@ -3,11 +3,10 @@
  * end, signals, and the deadline of a stop. It sleeps until one of them speaks. Messages
  * are those of proto/rpc.h. Clients are nonblocking with bounded buffers: one that stalls
  * is dropped and hurts nobody. */
-#include "vmm/vm.h"
+#include "vmm/control.h"
+#include "vmm/ckpt.h"
 
 #include "base/clock.h"
-#include "base/fd.h"
-#include "proto/rpc.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,23 +18,13 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 16, OUT_MAX = 1 << 20, STOP_MS = 30000 };
+enum { OUT_MAX = 1 << 20, STOP_MS = 30000 };
 
-struct client {
-    int fd;
-    struct rpc_lines in;
-    char *out; /* not yet sent */
-    size_t out_len, out_done;
-    bool events, closing;
-};
-
-struct control {
-    struct vm *vm;
-    int epoll, listen, signals, timer;
-    struct client clients[CLIENTS_MAX];
-    char *path; /* to unlink at the end */
-    uint64_t started_us;
-};
+static void close_fds(struct client *k)
+{
+    while (k->nfds > 0)
+        close(k->fds[--k->nfds]);
+}
 
 static void drop(struct control *c, struct client *k)
 {
@@ -44,6 +33,7 @@ static void drop(struct control *c, struct client *k)
     epoll_ctl(c->epoll, EPOLL_CTL_DEL, k->fd, NULL);
     close(k->fd);
     rpc_lines_done(&k->in);
+    close_fds(k);
     free(k->out);
     *k = (struct client){.fd = -1};
 }
@@ -79,8 +69,7 @@ static void flush(struct control *c, struct client *k)
     watch_client(c, k);
 }
 
-/* Steals line. */
-static void send_line(struct control *c, struct client *k, json_t *line)
+void control_send(struct control *c, struct client *k, json_t *line)
 {
     AUTO_STR text = NULL;
     size_t len;
@@ -107,17 +96,13 @@ static void send_line(struct control *c, struct client *k, json_t *line)
 void vm_event(struct vm *vm, const char *name, json_t *data)
 {
     struct control *c = vm->control;
-    for (int i = 0; c && i < CLIENTS_MAX; i++)
+    for (int i = 0; c && i < CONTROL_CLIENTS_MAX; i++)
         if (c->clients[i].fd >= 0 && c->clients[i].events)
-            send_line(c, &c->clients[i], rpc_event(name, json_incref(data)));
+            control_send(c, &c->clients[i], rpc_event(name, json_incref(data)));
     json_decref(data);
 }
 
 /* --- methods ------------------------------------------------------------------ */
-
-/* Each gives a new result, or NULL with err. params is an object. */
-typedef json_t *(*method_f)(struct control *c, struct client *k, json_t *params,
-                            struct err *err);
 
 static json_t *do_status(struct control *c, struct client *k, json_t *params,
                          struct err *err)
@@ -134,10 +119,11 @@ static json_t *do_status(struct control *c, struct client *k, json_t *params,
         json_array_append_new(rips, json_string(text));
     }
     return json_pack(
-        "{s:s, s:s, s:s, s:i, s:I, s:i, s:o, s:I}", "name", vm_name(vm), "state",
+        "{s:s, s:s, s:s, s:i, s:I, s:i, s:o, s:o, s:I}", "name", vm_name(vm), "state",
         vm_state_name(vm->state), "end", vm_end_name((enum vm_end)end), "vcpus",
         (int)vm->nvcpus, "memory_mib", (json_int_t)(vm->config->memory.size / MIB),
-        "exits_disabled", (int)vm->exits_disabled, "rip", rips, "up_ms",
+        "exits_disabled", (int)vm->exits_disabled, "rip", rips, "checkpoint",
+        control_ckpt_status(vm), "up_ms",
         vm->entry_us ? (json_int_t)((clock_us() - vm->entry_us) / 1000) : 0);
 }
 
@@ -268,8 +254,12 @@ static const struct {
     {"set", do_set},
     {"report-memory", do_report},
     {"events.subscribe", do_subscribe},
+    {"checkpoint", control_checkpoint},
+    {"checkpoint.cut", control_cut},
+    {"checkpoint.cancel", control_cancel},
 };
 
+/* NULL: it comes later. */
 static json_t *answer(struct control *c, struct client *k, json_t *request)
 {
     const char *id = NULL, *method = NULL;
@@ -283,11 +273,14 @@ static json_t *answer(struct control *c, struct client *k, json_t *request)
         return rpc_refusal(id, &err);
     }
     json_t *none = params ? NULL : json_object();
+    c->request_id = id;
     for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
         if (strcmp(methods[i].name, method) == 0) {
             json_t *result = methods[i].call(c, k, params ? params : none, &err);
             json_decref(none);
-            return result ? rpc_answer(id, result) : rpc_refusal(id, &err);
+            return result               ? rpc_answer(id, result)
+                   : err.code != E_NONE ? rpc_refusal(id, &err)
+                                        : NULL;
         }
     json_decref(none);
     err_set(&err, E_PROTO, "no method '%s'", method);
@@ -305,17 +298,17 @@ static int add_fd(struct control *c, int fd, void *tag, struct err *err)
 /* Takes fd. */
 static void add_client(struct control *c, int fd)
 {
-    for (int i = 0; i < CLIENTS_MAX; i++) {
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         struct client *k = &c->clients[i];
         if (k->fd >= 0)
             continue;
-        *k = (struct client){.fd = fd};
+        *k = (struct client){.fd = fd, .serial = ++c->next_serial};
         if (fd_set_nonblock(fd, true, NULL) < 0 || add_fd(c, fd, k, NULL) < 0) {
             close(fd);
             k->fd = -1;
             return;
         }
-        send_line(c, k, rpc_hello("lodge-vmm"));
+        control_send(c, k, rpc_hello("lodge-vmm"));
         return;
     }
     close(fd); /* too many */
@@ -324,9 +317,11 @@ static void add_client(struct control *c, int fd)
 static void read_client(struct control *c, struct client *k)
 {
     char *room = rpc_lines_room(&k->in, 4096);
-    ssize_t n = room ? recv(k->fd, room, 4096, MSG_DONTWAIT) : 0;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    size_t nfds = ARRAY_SIZE(k->fds) - k->nfds;
+    ssize_t n = room ? fd_recv(k->fd, room, 4096, k->fds + k->nfds, &nfds, NULL) : 0;
+    if (n < 0 && errno == EAGAIN)
         return;
+    k->nfds += n >= 0 ? nfds : 0;
     if (n <= 0) {
         drop(c, k);
         return;
@@ -339,13 +334,21 @@ static void read_client(struct control *c, struct client *k)
         if (got == 0)
             return;
         if (got < 0) {
-            send_line(c, k, rpc_refusal("", &err));
+            control_send(c, k, rpc_refusal("", &err));
             drop(c, k);
             return;
         }
+        uint64_t serial = k->serial;
         json_t *line = answer(c, k, request);
         json_decref(request);
-        send_line(c, k, line);
+        if (k->fd >= 0 && k->serial == serial) {
+            close_fds(k); /* what the method did not take */
+            if (line)
+                control_send(c, k, line);
+        } else {
+            json_decref(line);
+            return;
+        }
     }
 }
 
@@ -356,8 +359,8 @@ int control_init(struct vm *vm, struct err *err)
         return err_oom(err);
     vm->control = c;
     c->vm = vm;
-    c->listen = c->signals = c->timer = -1;
-    for (int i = 0; i < CLIENTS_MAX; i++)
+    c->listen = c->signals = c->timer = c->cut_timer = -1;
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
         c->clients[i].fd = -1;
     sigset_t set;
     sigemptyset(&set);
@@ -368,10 +371,13 @@ int control_init(struct vm *vm, struct err *err)
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
     c->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (c->epoll < 0 || c->signals < 0 || c->timer < 0)
+    c->cut_timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (c->epoll < 0 || c->signals < 0 || c->timer < 0 || c->cut_timer < 0)
         return err_sys(err, "control");
     if (add_fd(c, c->signals, &c->signals, err) < 0 ||
         add_fd(c, c->timer, &c->timer, err) < 0 ||
+        add_fd(c, c->cut_timer, &c->cut_timer, err) < 0 ||
+        add_fd(c, vm->ckpt->told, &vm->ckpt->told, err) < 0 ||
         add_fd(c, vm->end_fd, &vm->end_fd, err) < 0)
         return -1;
     const struct config *g = vm->config;
@@ -412,7 +418,14 @@ static void dispatch(struct control *c, const struct epoll_event *e)
         int fd = accept4(c->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0)
             add_client(c, fd);
-    } else if (tag != &vm->end_fd) {
+    } else if (tag == &c->cut_timer) {
+        control_cut_late(c);
+    } else if (tag == &vm->ckpt->told) {
+        control_ckpt_told(c);
+    } else if (tag == &vm->end_fd) {
+        uint64_t n;
+        (void)!read(vm->end_fd, &n, sizeof n);
+    } else {
         struct client *k = tag;
         if (k->fd >= 0 && e->events & EPOLLOUT)
             flush(c, k);
@@ -424,7 +437,9 @@ static void dispatch(struct control *c, const struct epoll_event *e)
 int control_run(struct vm *vm, struct err *err)
 {
     struct control *c = vm->control;
-    while (atomic_load(&vm->end) == VM_END_NONE) {
+    /* A guest that ends by itself has its checkpoint written out first. */
+    while (atomic_load(&vm->end) == VM_END_NONE ||
+           (atomic_load(&vm->end) != VM_END_KILLED && control_ckpt_busy(vm))) {
         /* One at a time: handling one may drop another. */
         struct epoll_event e;
         int n = epoll_wait(c->epoll, &e, 1, -1);
@@ -445,15 +460,16 @@ void control_done(struct vm *vm)
     struct control *c = vm->control;
     if (!c)
         return;
-    for (int i = 0; i < CLIENTS_MAX; i++)
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
         drop(c, &c->clients[i]);
-    int fds[] = {c->epoll, c->listen, c->signals, c->timer};
+    int fds[] = {c->epoll, c->listen, c->signals, c->timer, c->cut_timer};
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);
     if (c->path)
         unlink(c->path);
     free(c->path);
+    free(c->saver_id);
     free(c);
     vm->control = NULL;
 }

@@ -193,3 +193,84 @@ int cpuid_set(struct vcpu *v, struct err *err)
         return err_sys(err, "KVM: CPUID of vCPU %u", v->index);
     return 0;
 }
+
+/* --- a saved table ------------------------------------------------------------------ */
+
+/* Words whose bits each promise the guest something. */
+static const struct {
+    uint32_t leaf, sub;
+    unsigned reg; /* 0 eax, 1 ebx, 2 ecx, 3 edx */
+    uint32_t ignore;
+    const char *name;
+} words[] = {
+    {0x1, 0, 2, 1u << 27, "1.ecx"}, /* OSXSAVE follows the guest's CR4 */
+    {0x1, 0, 3, 0, "1.edx"},
+    {0x7, 0, 1, 0, "7.ebx"},
+    {0x7, 0, 2, 1u << 4, "7.ecx"}, /* OSPKE as well */
+    {0x7, 0, 3, 0, "7.edx"},
+    {0x7, 1, 0, 0, "7.1.eax"},
+    {0xd, 0, 0, 0, "xcr0"},
+    {0xd, 1, 0, 0, "xsave"},
+    {0x40000001, 0, 0, 0, "kvm"},
+    {0x80000001, 0, 2, 0, "80000001.ecx"},
+    {0x80000001, 0, 3, 0, "80000001.edx"},
+    {0x80000007, 0, 3, 0, "80000007.edx"},
+    {0x80000008, 0, 1, 0, "80000008.ebx"},
+};
+
+static uint32_t word(const struct kvm_cpuid_entry2 *e, unsigned reg)
+{
+    return !e ? 0 : reg == 0 ? e->eax : reg == 1 ? e->ebx : reg == 2 ? e->ecx : e->edx;
+}
+
+/* What the guest has found must be here: all its features, the same maker. */
+static int fits(struct kvm_cpuid2 *host, struct kvm_cpuid2 *guest, struct err *err)
+{
+    struct kvm_cpuid_entry2 *h = entry(host, 0, 0), *g = entry(guest, 0, 0);
+    if (!h || !g || h->ebx != g->ebx || h->ecx != g->ecx || h->edx != g->edx)
+        return err_set(err, E_UNAVAIL, "restore: it ran on a CPU of another maker");
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        uint32_t has = word(entry(host, words[i].leaf, words[i].sub), words[i].reg);
+        uint32_t wants = word(entry(guest, words[i].leaf, words[i].sub), words[i].reg);
+        uint32_t missing = wants & ~has & ~words[i].ignore;
+        if (missing)
+            return err_set(err, E_UNAVAIL,
+                           "restore: it ran on a CPU with features that this host does "
+                           "not have (CPUID %s, bits 0x%x)",
+                           words[i].name, missing);
+    }
+    return 0;
+}
+
+int cpuid_restore(struct vm *vm, const struct kvm_cpuid_entry2 *entries, size_t count,
+                  struct err *err)
+{
+    if (count == 0 || count > ENTRIES_MAX)
+        return err_set(err, E_INPUT, "restore: CPUID has %zu entries", count);
+    struct kvm_cpuid2 *c =
+        calloc(1, sizeof *c + ENTRIES_MAX * sizeof vm->cpuid->entries[0]);
+    if (!c)
+        return err_oom(err);
+    c->nent = (uint32_t)count;
+    memcpy(c->entries, entries, count * sizeof *entries);
+    if (fits(vm->cpuid, c, err) < 0) {
+        free(c);
+        return -1;
+    }
+    free(vm->cpuid);
+    vm->cpuid = c;
+    for (unsigned i = 0; i < vm->nvcpus; i++)
+        if (cpuid_set(&vm->vcpus[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+int cpuid_tsc(struct vm *vm, uint64_t khz)
+{
+    if (ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0)
+        return -1;
+    for (unsigned i = 0; i < vm->nvcpus; i++)
+        if (ioctl(vm->vcpus[i].fd, KVM_SET_TSC_KHZ, khz) < 0)
+            return -1;
+    return 0;
+}

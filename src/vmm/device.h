@@ -52,6 +52,9 @@ struct device_ops {
     /* Both required: a device that cannot be saved may not exist. */
     void (*save)(struct device *dev, struct state_writer *w);
     int (*restore)(struct device *dev, const struct state_reader *r, struct err *err);
+    /* Does somebody outside this process (vhost) write to the guest's memory for it now,
+     * whom vm_mark_dirty() does not see? Optional. */
+    bool (*untracked)(struct device *dev);
     void (*reset)(struct device *dev); /* guest reboots in place; optional */
     /* Numbers for the control socket: a new object or NULL. */
     json_t *(*stats)(struct device *dev);
@@ -204,7 +207,7 @@ void io_lock(struct io_thread *t);
 void io_unlock(struct io_thread *t);
 /* A thread of the device's own (from start() only): on the housekeeping CPUs, signals
  * blocked, under the I/O threads' seccomp filter. The device ends and joins it in
- * done(), and parks it in pause(). Small stack (64 KiB). */
+ * done(), and parks it in pause(). Small stack (256 KiB). */
 int vm_thread(struct vm *vm, const char *name, void *(*fn)(void *), void *arg,
               pthread_t *out, struct err *err);
 

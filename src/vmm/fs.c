@@ -362,6 +362,12 @@ static int resume(struct device *dev, struct err *err)
     return 0;
 }
 
+static bool untracked(struct device *dev)
+{
+    struct fs *f = dev->state;
+    return f->v.running;
+}
+
 static json_t *stats(struct device *dev)
 {
     struct fs *f = dev->state;
@@ -385,6 +391,7 @@ const struct device_ops device_fs = {
     .resume = resume,
     .save = virtio_row_save,
     .restore = virtio_row_restore,
+    .untracked = untracked,
     .reset = virtio_row_reset,
     .stats = stats,
     .done = done,

@@ -163,7 +163,7 @@ int vm_thread(struct vm *vm, const char *name, void *(*fn)(void *), void *arg,
         return err_oom(err);
     *s = (struct start){vm, fn, arg};
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, 64 << 10);
+    pthread_attr_setstacksize(&attr, 256 << 10);
     if (CPU_COUNT(&vm->config->cpu.io_pin) > 0)
         pthread_attr_setaffinity_np(&attr, sizeof(cpu_set_t), &vm->config->cpu.io_pin);
     sigfillset(&all);

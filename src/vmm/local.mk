@@ -11,8 +11,9 @@ src_vmm_libvmm_la_SOURCES = \
     src/vmm/acpi.c \
     src/vmm/boot.c src/vmm/boot_bzimage.c src/vmm/boot_elf.c \
     src/vmm/bus.c \
+    src/vmm/ckpt.c src/vmm/ckpt.h \
     src/vmm/config.c src/vmm/config.h \
-    src/vmm/control.c \
+    src/vmm/control.c src/vmm/control.h src/vmm/control_ckpt.c \
     src/vmm/cpuid.c \
     src/vmm/exits.c \
     src/vmm/io.c \
@@ -20,9 +21,12 @@ src_vmm_libvmm_la_SOURCES = \
     src/vmm/memory.c \
     src/vmm/power.c \
     src/vmm/sandbox.c src/vmm/sandbox.h \
+    src/vmm/save.c src/vmm/thaw.c \
     src/vmm/stats.c \
+    src/vmm/uffd.c src/vmm/uffd.h \
     src/vmm/vcpu.c src/vmm/vcpu_state.c \
-    src/vmm/vm.c src/vmm/vm.h
+    src/vmm/vm.c src/vmm/vm.h \
+    src/vmm/vm_state.c
 src_vmm_libvmm_la_LIBADD = src/vmm/libvmmdev.la
 
 pkglibexec_PROGRAMS += lodge-vmm

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lodge-vmm: one machine on /dev/kvm. Reads the configuration, builds the machine, closes
  * the sandbox, runs it to its end, and tells by the exit status how it ended. */
+#include "vmm/ckpt.h"
 #include "vmm/sandbox.h"
 #include "vmm/vm.h"
 
@@ -129,8 +130,10 @@ static int run(struct config *config, const struct options *o, enum vm_end *end,
         json_decref(report);
         return 0;
     }
-    if (boot_load(vm, err) < 0 || control_init(vm, err) < 0 ||
-        sandbox_close(vm, err) < 0 || vm_threads_start(vm, err) < 0 ||
+    bool thaw = vm->config->restore.mode != CONFIG_RESTORE_NONE;
+    if ((!thaw && boot_load(vm, err) < 0) || control_init(vm, err) < 0 ||
+        sandbox_close(vm, err) < 0 || vm_ckpt_start(vm, err) < 0 ||
+        (thaw && vm_thaw(vm, err) < 0) || vm_threads_start(vm, err) < 0 ||
         sandbox_filters(vm, err) < 0)
         goto failed;
     log_debug(&ctx, "%u vCPUs, %llu MiB", vm->nvcpus,

@@ -3,6 +3,7 @@
  * NUMA node ends) at addresses that agree with the guest's modulo 1 GiB, bound before it
  * is touched, then filled by pinned threads. A pool that is short is refused here, with
  * numbers, before anything boots. */
+#include "vmm/ckpt.h"
 #include "vmm/vm.h"
 
 #include "base/fd.h"
@@ -126,6 +127,8 @@ static int check_pool(const struct vm *vm, struct err *err)
 static int create_memfd(struct vm *vm, struct err *err)
 {
     uint64_t page = vm->config->memory.page;
+    if (vm->config->restore.mode == CONFIG_RESTORE_MAP)
+        return (vm->memfd = vm_ckpt_map_fd(vm, err)) < 0 ? -1 : 0;
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     if (page > 4 * KIB)
         flags |= MFD_HUGETLB | (unsigned)__builtin_ctzll(page) << MFD_HUGE_SHIFT;
@@ -173,8 +176,10 @@ static int map_piece(struct vm *vm, uint64_t gpa, uint64_t offset, uint64_t size
     struct vm_memory *m = &vm->memory[vm->nmemory];
     /* The reserve starts at a multiple of 1 GiB: the same offset keeps them congruent. */
     void *want = (char *)vm->reserve + offset;
-    void *at = mmap(want, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                    vm->memfd, (off_t)offset);
+    int share =
+        vm->config->restore.mode == CONFIG_RESTORE_MAP ? MAP_PRIVATE : MAP_SHARED;
+    void *at = mmap(want, size, PROT_READ | PROT_WRITE, share | MAP_FIXED, vm->memfd,
+                    (off_t)offset);
     if (at == MAP_FAILED)
         return err_sys(err, "memory: map %llu MiB", (unsigned long long)(size / MIB));
     *m = (struct vm_memory){.gpa = gpa,
@@ -349,7 +354,9 @@ int memory_init(struct vm *vm, struct err *err)
     vm->memfd = vm->pagemap = -1;
     if (check_pool(vm, err) < 0 || create_memfd(vm, err) < 0 || map_all(vm, err) < 0)
         return -1;
-    if (vm->config->memory.prealloc && fill_all(vm, err) < 0)
+    /* What comes from a checkpoint bit by bit is not filled with zeros first. */
+    if (vm->config->memory.prealloc &&
+        vm->config->restore.mode <= CONFIG_RESTORE_READ && fill_all(vm, err) < 0)
         return -1;
     /* Opened now: with the rights we have before the sandbox it tells frame numbers. */
     vm->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -512,10 +519,32 @@ int memory_dirty_log(struct vm *vm, bool on, struct err *err)
             return err_oom(err);
         if (add_slot(vm, m, on ? KVM_MEM_LOG_DIRTY_PAGES : 0, err) < 0)
             return -1;
-        if (!on) {
-            free((void *)m->dirty);
-            m->dirty = NULL;
+        /* Off, the bits stay: others may be setting one just now. */
+        for (size_t w = 0; on && w < words; w++)
+            atomic_store(&m->dirty[w], 0);
+    }
+    return 0;
+}
+
+int memory_dirty_fetch(struct vm *vm, uint64_t *map, struct err *err)
+{
+    for (size_t i = 0; i < vm->nmemory; i++) {
+        const struct vm_memory *m = &vm->memory[i];
+        if (!m->ram || !m->dirty)
+            continue;
+        size_t words = (m->size / (4 * KIB) + 63) / 64;
+        uint64_t *got = calloc(words, sizeof *got);
+        struct kvm_dirty_log log = {.slot = (uint32_t)m->slot, .dirty_bitmap = got};
+        if (!got)
+            return err_oom(err);
+        if (ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) < 0) {
+            free(got);
+            return err_sys(err, "KVM: dirty pages");
         }
+        uint64_t *to = map + m->offset / (4 * KIB) / 64;
+        for (size_t w = 0; w < words; w++)
+            to[w] |= got[w] | atomic_exchange(&m->dirty[w], 0);
+        free(got);
     }
     return 0;
 }

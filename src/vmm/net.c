@@ -470,6 +470,12 @@ static int restore(struct device *dev, const struct state_reader *r, struct err 
     return virtio_restore(&n->v, r, err);
 }
 
+static bool untracked(struct device *dev)
+{
+    struct net *n = dev->state;
+    return n->vhost;
+}
+
 static json_t *stats(struct device *dev)
 {
     struct net *n = dev->state;
@@ -503,6 +509,7 @@ const struct device_ops device_net = {
     .resume = resume,
     .save = save,
     .restore = restore,
+    .untracked = untracked,
     .reset = virtio_row_reset,
     .stats = stats,
     .done = done,

@@ -286,6 +286,7 @@ static const struct {
 } ioctls[] = {
     {0xff00, 0xae00},         /* KVM */
     {0xff00, 0xaf00},         /* vhost */
+    {0xff00, 0xaa00},         /* userfaultfd, of one opened before */
     {0xff00, 0x1200},         /* block devices: discard, zero */
     {0xffffffff, 0x400454d0}, /* TUNSETOFFLOAD */
     {0xffffffff, 0x5421},     /* FIONBIO */

@@ -2,6 +2,7 @@
 /* The machine's life: built in the order in which things need each other, run by its
  * threads, paused at one defined point, saved and restored by its parts and its rows. */
 #include "vmm/vm.h"
+#include "vmm/ckpt.h"
 #include "vmm/sandbox.h"
 
 #include <errno.h>
@@ -162,9 +163,9 @@ static int build(struct vm *vm, struct err *err)
         return err_sys(err, "eventfd");
     bus_init(vm);
     if (open_kvm(vm, err) < 0 || irq_init(vm, err) < 0 || set_caps(vm, err) < 0 ||
-        memory_init(vm, err) < 0 || cpuid_init(vm, err) < 0 ||
-        vcpu_init_all(vm, err) < 0 || power_init(vm, err) < 0 || io_init(vm, err) < 0 ||
-        init_devices(vm, err) < 0)
+        vm_ckpt_open(vm, err) < 0 || memory_init(vm, err) < 0 ||
+        cpuid_init(vm, err) < 0 || vcpu_init_all(vm, err) < 0 ||
+        power_init(vm, err) < 0 || io_init(vm, err) < 0 || init_devices(vm, err) < 0)
         return -1;
     return 0;
 }
@@ -192,6 +193,7 @@ void vm_free(struct vm *vm)
     if (!vm)
         return;
     vm_threads_join(vm);
+    vm_ckpt_done(vm);
     for (size_t i = vm->ndevices; i-- > 0;)
         if (vm->devices[i].ops->done)
             vm->devices[i].ops->done(&vm->devices[i]);
@@ -339,53 +341,8 @@ void vm_threads_join(struct vm *vm)
     for (unsigned i = 0; vm->vcpus && i < vm->nvcpus; i++)
         vcpu_join(&vm->vcpus[i]);
     io_join(vm);
+    vm_ckpt_stop(vm);
     vm->state = VM_ENDED;
-}
-
-/* --- saving ----------------------------------------------------------------- */
-
-int vm_save(struct vm *vm, struct state_writer *w, struct err *err)
-{
-    if (vm->state != VM_PAUSED)
-        return err_set(err, E_STATE, "save: pause the machine first");
-    irq_save(vm, w);
-    power_save(vm, w);
-    pci_host_save(vm, w);
-    for (size_t i = 0; i < vm->ndevices; i++) {
-        struct device *d = &vm->devices[i];
-        char name[STATE_NAME_MAX];
-        snprintf(name, sizeof name, "d:%.28s", d->id);
-        state_begin(w, name, 1);
-        d->ops->save(d, w);
-        state_end(w);
-    }
-    for (unsigned i = 0; i < vm->nvcpus; i++)
-        if (vcpu_save(&vm->vcpus[i], w, err) < 0)
-            return -1;
-    return state_finish(w, err);
-}
-
-int vm_restore(struct vm *vm, const void *state, size_t len, struct err *err)
-{
-    struct state_reader r;
-    state_open(&r, state, len);
-    if (vm->state != VM_BUILT)
-        return err_set(err, E_STATE, "restore: the machine has run");
-    if (irq_restore(vm, &r, err) < 0 || power_restore(vm, &r, err) < 0 ||
-        pci_host_restore(vm, &r, err) < 0)
-        return -1;
-    for (size_t i = 0; i < vm->ndevices; i++) {
-        struct device *d = &vm->devices[i];
-        char name[STATE_NAME_MAX];
-        snprintf(name, sizeof name, "d:%.28s", d->id);
-        if (state_find(&r, name, err) < 0 || d->ops->restore(d, &r, err) < 0)
-            return err_at(err, "restore: device '%s'", d->id);
-    }
-    for (unsigned i = 0; i < vm->nvcpus; i++)
-        if (vcpu_restore(&vm->vcpus[i], &r, err) < 0)
-            return err_at(err, "restore: vCPU %u", i);
-    vm->state = VM_PAUSED;
-    return 0;
 }
 
 /* --- what changes live ------------------------------------------------------- */

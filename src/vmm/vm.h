@@ -117,6 +117,7 @@ struct vm {
     uint64_t entry_us; /* when the first vCPU was let run, CLOCK_MONOTONIC */
 
     struct control *control;
+    struct vm_ckpt *ckpt;
     struct sandbox *sandbox;
 };
 
@@ -137,9 +138,12 @@ const char *vm_end_name(enum vm_end end);
 const char *vm_state_name(enum vm_state state);
 /* Sleep until want is no longer PARK; called by a thread that is to park. */
 void vm_park(struct vm *vm, atomic_bool *parked);
-/* The whole machine but RAM, while paused. */
+
+/* vm_state.c: the whole machine but RAM, while paused. */
 int vm_save(struct vm *vm, struct state_writer *w, struct err *err);
-/* Into a machine built from the same configuration whose threads have not started. */
+/* Into a machine built from a like configuration whose RAM is there and whose threads
+ * have not started. Refuses what does not fit, with the reason; then the machine is
+ * good for nothing but vm_free(). */
 int vm_restore(struct vm *vm, const void *state, size_t len, struct err *err);
 
 /* memory.c */
@@ -148,6 +152,9 @@ void memory_done(struct vm *vm);
 json_t *memory_report(struct vm *vm);
 uint64_t memory_low_end(const struct vm *vm); /* end of RAM below 4 GiB */
 int memory_dirty_log(struct vm *vm, bool on, struct err *err);
+/* Add what was written since the log was switched on, or asked for last: a bit a 4 KiB
+ * page of RAM, in the order of the file. While paused. */
+int memory_dirty_fetch(struct vm *vm, uint64_t *map, struct err *err);
 
 /* bus.c */
 void bus_init(struct vm *vm);
@@ -182,6 +189,12 @@ void vcpu_join(struct vcpu *v);
 void vcpu_done(struct vcpu *v);
 int cpuid_init(struct vm *vm, struct err *err);
 int cpuid_set(struct vcpu *v, struct err *err);
+/* Give all vCPUs this table in place of ours; refuses one that tells of features that
+ * this host does not have. */
+int cpuid_restore(struct vm *vm, const struct kvm_cpuid_entry2 *entries, size_t count,
+                  struct err *err);
+/* Have every vCPU's time stamp counter run at khz; -1: this host cannot. */
+int cpuid_tsc(struct vm *vm, uint64_t khz);
 int vcpu_save(struct vcpu *v, struct state_writer *w, struct err *err);
 int vcpu_restore(struct vcpu *v, struct state_reader *r, struct err *err);
 int vcpu_clock_pause(struct vm *vm, struct err *err);

@@ -8,13 +8,16 @@ TESTS_MORE += test/t3100-vmm-lab.t test/t3110-vmm-devices.t
 endif
 
 # The guest that is not Linux; built with the tests.
-EXTRA_DIST += test/guests/hello.S test/guests/pvh.ld
+EXTRA_DIST += test/guests/hello.S test/guests/count.S test/guests/pvh.ld
 if WITH_VMM
-check_DATA = test/guests/hello.elf
-CLEANFILES += test/guests/hello.elf
+check_DATA = test/guests/hello.elf test/guests/count.elf
+CLEANFILES += test/guests/hello.elf test/guests/count.elf
 dist_check_SCRIPTS += test/t0310-vmm.t
 TESTS += test/t0310-vmm.t
 endif
 test/guests/hello.elf: test/guests/hello.S test/guests/pvh.ld
 	$(AM_V_GEN)$(MKDIR_P) test/guests && $(CC) -m32 -nostdlib -static -no-pie \
 	    -Wl,-T,$(srcdir)/test/guests/pvh.ld,--build-id=none -o $@ $(srcdir)/test/guests/hello.S
+test/guests/count.elf: test/guests/count.S test/guests/pvh.ld
+	$(AM_V_GEN)$(MKDIR_P) test/guests && $(CC) -m32 -nostdlib -static -no-pie \
+	    -Wl,-T,$(srcdir)/test/guests/pvh.ld,--build-id=none -o $@ $(srcdir)/test/guests/count.S

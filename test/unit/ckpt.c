@@ -113,7 +113,7 @@ static void same(int dirfd)
     assert_int_equal(ckpt_chunks(c), CHUNKS);
     for (unsigned n = 0; n < CHUNKS; n++) {
         size_t len = n == CHUNKS - 1 ? 16 * CKPT_PAGE : CKPT_CHUNK;
-        if (ckpt_read_chunk(c, n, out, &err) < 0)
+        if (ckpt_read_chunk(c, n, out, false, &err) < 0)
             fail_msg("%s", err.text);
         assert_memory_equal(out, ram + n * CKPT_CHUNK, len);
     }
