@@ -155,6 +155,76 @@ test_expect_success 'a node that does not answer delays no other' '
     { lodge cluster stop six || true; } && no_machines
 '
 
+# --- images --------------------------------------------------------------------------------
+on_node() { # N COMMAND...: with node nN's directories
+    (
+        LODGE_STATE_DIR=$LODGE_TEST_TMP/n$1/s LODGE_RUN_DIR=$LODGE_TEST_TMP/n$1/r
+        export LODGE_STATE_DIR LODGE_RUN_DIR
+        shift
+        "$@"
+    )
+}
+has_image() { on_node "$1" lodge image show "$2" >/dev/null 2>&1; }
+steps() { lodge op steps "$(lodge op list -o id --noheader -n 1)" "$@"; }
+
+test_expect_success 'an image goes to nodes, whole, once' '
+    for i in a b c; do
+        head -c 3145728 /dev/urandom >$i.raw && lodge image import --as-is $i "raw:$PWD/$i.raw" ||
+            return 1
+    done &&
+    lodge image push a "n[1-2]" >said && grep "n1: has it" said && grep "n2: has it" said &&
+    has_image 1 a && has_image 2 a && ! has_image 3 a &&
+    on_node 1 lodge image verify a &&
+    lodge image push a n1 && steps -o detail --noheader | grep "^0 bytes sent"
+'
+
+test_expect_success 'wrong pushes are refused in one line' '
+    test_must_fail lodge image push nosuch n1 2>err && grep "no image .nosuch." err &&
+    test_must_fail lodge image push a n9 2>err && grep "no node .n9." err &&
+    test_must_fail lodge image push a 2>err
+'
+
+test_expect_success 'a broken transfer goes on; damaged bytes are sent again' '
+    sum=$(sha256sum <b.raw | cut -d" " -f1) &&
+    for n in 1 2; do mkdir -p "$LODGE_TEST_TMP/n$n/s/images/partial" || return 1; done &&
+    head -c 1048576 b.raw >"$LODGE_TEST_TMP/n1/s/images/partial/$sum" &&
+    head -c 1048576 c.raw >"$LODGE_TEST_TMP/n2/s/images/partial/$sum" &&
+    lodge image push b "n[1-2]" && steps -o node,detail --noheader >got && cat got &&
+    grep "n1 *2097152 bytes" got && grep "n2 *5242880 bytes" got &&
+    on_node 2 lodge image verify b
+'
+
+test_expect_success 'a machine brings its image along; its node keeps what machines use' '
+    sed "s/>f</>with</; s/none/c/" f.xml >with.xml && lodge profile add with.xml &&
+    lodge vm start with --node n3 --name user && has_image 3 c &&
+    echo "image_cache = 8M" >>"$LODGE_CONFIG_DIR/lodge.conf" &&
+    lodge image push a n3 && has_image 3 a && sleep 1.1 &&
+    lodge image push b n3 && has_image 3 c && has_image 3 b && ! has_image 3 a &&
+    head -c 6291456 /dev/urandom >d.raw && lodge image import --as-is d "raw:$PWD/d.raw" &&
+    test_must_fail lodge image push d n3 2>err && grep "images that machines use" err &&
+    lodge vm destroy --node n3 user && lodge image push d n3 && ! has_image 3 c &&
+    head -c 9437184 /dev/urandom >e.raw && lodge image import --as-is e "raw:$PWD/e.raw" &&
+    test_must_fail lodge image push e n3 2>err && grep "larger" err &&
+    sed -i \$d "$LODGE_CONFIG_DIR/lodge.conf"
+'
+
+kill_lodged() { kill -9 $lodged && { wait $lodged 2>/dev/null || true; } && controller; }
+kill_agent() { # N
+    eval "kill -9 \$agent$1 && { wait \$agent$1 2>/dev/null || true; }" && agent $1
+}
+
+test_expect_success 'lodged and agent are killed while an image goes: it arrives' '
+    head -c 150000000 /dev/urandom >big.raw && lodge image import --as-is big "raw:$PWD/big.raw" &&
+    { lodge image push big "n[1-3]" >said 2>&1 & push=$!; } &&
+    sleep 0.7 && kill_lodged && sleep 0.7 && kill_agent 2 &&
+    { wait $push || true; } && until_true 100 lodge node list &&
+    until_true 600 sh -c "! lodge op list -o state --noheader | grep -q running" &&
+    lodge op list -o method,state --noheader | head -1 | grep "image.push *done" &&
+    for n in 1 2 3; do
+        on_node $n lodge image verify big || return 1
+    done
+'
+
 test_expect_success 'random kills: no machine twice, none lost, nothing hangs' '
     i=0 &&
     while test $i -lt ${LODGE_TEST_KILLS:-6}; do

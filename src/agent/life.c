@@ -12,6 +12,7 @@
 
 #include "agent/console.h"
 #include "agent/guest.h"
+#include "agent/images.h"
 #include "agent/vt.h"
 #include "agent/work.h"
 #include "base/clock.h"
@@ -170,6 +171,7 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
     vm->pid = 0;
     vm->pid_start = 0;
     vm->retries = 0;
+    images_release(vm);
     json_object_clear(vm->vt);
     vm->stages[STAGE_ENDED] = clock_wall_ms();
     force_step(vm, vm->failing ? EV_FAIL : EV_CLEANED);
@@ -351,6 +353,7 @@ void life_guest_up(struct vm *vm)
 /* From here on the VM is there: connect to all of it. */
 static void attach(struct vm *vm)
 {
+    images_hold(vm);
     console_open(vm);
     set_limit(vm);
     if (!watch(vm)) {
@@ -403,6 +406,7 @@ static void on_booted(void *arg, json_t *result, const struct err *why)
 
 static int start_boot(struct vm *vm, struct err *err)
 {
+    images_hold(vm);
     return act(vm, VT_BOOT, "boot", STAGE_MS, on_boot_note, on_booted, err);
 }
 

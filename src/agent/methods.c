@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/console.h"
+#include "agent/images.h"
 #include "agent/reserve.h"
 #include "agent/vt.h"
 
@@ -219,14 +220,27 @@ static void do_info(struct rpc_call *call, json_t *params, void *arg)
 }
 
 const struct rpc_method agent_methods[] = {
-    {"agent.info", do_info},     {"vm.deploy", method_deploy},
-    {"vm.boot", do_boot},        {"vm.pause", do_pause},
-    {"vm.resume", do_resume},    {"vm.stop", do_stop},
-    {"vm.kill", do_kill},        {"vm.destroy", do_destroy},
-    {"vm.status", do_status},    {"vm.list", do_list},
-    {"vm.wait", do_wait},        {"vm.hold", do_hold},
-    {"vm.exec", method_exec},    {"vm.cp", method_cp},
-    {"vm.load", method_load},    {"vm.console", do_console},
-    {"vm.stats", do_stats},      {"job.begin", method_job_begin},
-    {"job.end", method_job_end}, {NULL, NULL},
+    {"agent.info", do_info},
+    {"vm.deploy", method_deploy},
+    {"vm.boot", do_boot},
+    {"vm.pause", do_pause},
+    {"vm.resume", do_resume},
+    {"vm.stop", do_stop},
+    {"vm.kill", do_kill},
+    {"vm.destroy", do_destroy},
+    {"vm.status", do_status},
+    {"vm.list", do_list},
+    {"vm.wait", do_wait},
+    {"vm.hold", do_hold},
+    {"vm.exec", method_exec},
+    {"vm.cp", method_cp},
+    {"vm.load", method_load},
+    {"vm.console", do_console},
+    {"vm.stats", do_stats},
+    {"job.begin", method_job_begin},
+    {"job.end", method_job_end},
+    {"image.offer", images_offer},
+    {"image.part", images_part},
+    {"image.commit", images_commit},
+    {NULL, NULL},
 };

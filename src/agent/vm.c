@@ -31,6 +31,8 @@ void vm_free(struct vm *vm)
     profile_free(vm->profile);
     json_decref(vm->cgroups);
     json_decref(vm->vt);
+    if (vm->held > 0)
+        close(vm->held);
     sd_event_source_disable_unref(vm->pid_watch);
     sd_event_source_disable_unref(vm->timer);
     sd_event_source_disable_unref(vm->lease);

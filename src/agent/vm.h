@@ -68,6 +68,7 @@ struct vm {
     struct list waiters;
     unsigned retries;
     bool forced; /* no more grace while stopping */
+    int held;    /* a descriptor that keeps its image; 0: none */
 };
 
 void vm_free(struct vm *vm);

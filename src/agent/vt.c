@@ -37,6 +37,8 @@ static int do_boot(struct vt_run *r, work_tell_f tell, struct err *err)
         stage_clear(r, NULL);
     if (r->ops->needs_image && image_find(r->profile->image, &r->image, err) < 0)
         return -1;
+    if (r->image && r->image->digest)
+        json_object_set_new(r->vt, "image", json_string(r->image->digest));
     if (stage_make(r, err) < 0)
         return -1;
     tell(json_pack("{s:s}", "stage", "staged"));

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/conf.h"
 #include "base/dirs.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -17,6 +18,20 @@
 static bool exists(const char *path)
 {
     return path && access(path, F_OK) == 0;
+}
+
+/* On a submit host the site's configuration names the controller. */
+static int find_far(struct cli *cli, bool *found, struct err *err)
+{
+    AUTO(conf) conf = NULL;
+    if (conf_load(NULL, &conf, err) < 0)
+        return -1;
+    const char *where = conf_text(conf, CONF_CONTROLLER);
+    *found = !str_empty(where);
+    if (!*found)
+        return 0;
+    AUTO_STR path = str_printf("tcp:%s", where);
+    return path ? rpc_client_connect(path, &cli->lodged, err) : err_oom(err);
 }
 
 /* A socket that somebody named must answer; one that is only left over may be dead. */
@@ -33,6 +48,9 @@ static int find_lodged(struct cli *cli, struct err *err)
         exists(SYSTEM_SOCKET) &&
         rpc_client_connect(SYSTEM_SOCKET, &cli->lodged, NULL) == 0)
         return 0;
+    bool far;
+    if (find_far(cli, &far, err) < 0 || far)
+        return cli->lodged ? 0 : -1;
     return dispatch_new(NULL, &cli->dispatch, err);
 }
 

@@ -428,6 +428,8 @@ static const struct cli_verb verbs[] = {
      .run = cli_image_exec},
     {"shell", "IMAGE", "a shell in a copy of its root", 1, 1, .run = cli_image_shell},
     {"copy", "IMAGE DIR", "copy it into another store", 2, 2, .run = cli_image_copy},
+    {"push", "IMAGE NODES", "send it to nodes: only what they lack", 2, CLI_ANY,
+     .run = cli_image_push},
     {"sign", "IMAGE", "sign its digest with an SSH key, or check that", 1, 1,
      cli_image_sign_argp, cli_image_sign_parse, NULL, cli_image_sign},
     {"tag", "IMAGE TAG", "name a version", 2, 2, .run = run_tag},

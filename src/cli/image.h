@@ -12,4 +12,5 @@ int cli_image_export(struct cli *cli, int nargs, char **args, struct err *err);
 int cli_image_exec(struct cli *cli, int nargs, char **args, struct err *err);
 int cli_image_shell(struct cli *cli, int nargs, char **args, struct err *err);
 int cli_image_copy(struct cli *cli, int nargs, char **args, struct err *err);
+int cli_image_push(struct cli *cli, int nargs, char **args, struct err *err);
 int cli_image_sign(struct cli *cli, int nargs, char **args, struct err *err);

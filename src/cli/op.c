@@ -159,6 +159,16 @@ static int run_recover(struct cli *cli, int nargs, char **args, struct err *err)
     return 0;
 }
 
+static void print_step(const json_t *step)
+{
+    const char *vm = json_string_value(json_object_get(step, "vm"));
+    const char *detail = json_string_value(json_object_get(step, "detail"));
+    printf("%s%s%s: %s%s%s\n", json_string_value(json_object_get(step, "node")),
+           vm ? " " : "", vm ? vm : "",
+           json_string_value(json_object_get(step, "state")), detail ? ", " : "",
+           detail ? detail : "");
+}
+
 /* Each step that changes, until the end. */
 static int run_watch(struct cli *cli, int nargs, char **args, struct err *err)
 {
@@ -176,9 +186,7 @@ static int run_watch(struct cli *cli, int nargs, char **args, struct err *err)
             return -1;
         json_array_foreach (steps, i, step)
             if (!json_equal(step, json_array_get(last, i)))
-                printf("%s %s: %s\n", json_string_value(json_object_get(step, "node")),
-                       json_string_value(json_object_get(step, "vm")),
-                       json_string_value(json_object_get(step, "state")));
+                print_step(step);
         fflush(stdout);
         const char *state = json_string_value(json_object_get(op, "state"));
         if (strcmp(state, "running")) {

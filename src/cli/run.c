@@ -2,6 +2,7 @@
 /* lodge run: a machine for one command. It is leased: a second process of ours holds it
  * at the agent, so that it goes away also when we are killed. */
 #include "cli/vm.h"
+#include "client/agent.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -104,7 +105,8 @@ static int deploy(struct run_input *in, const struct profile *p, json_t **vm,
                   struct err *err)
 {
     AUTO(rpc_client) agent = NULL;
-    if (vm_agent(in->make.node, &agent, err) < 0)
+    if (client_agent_bring(in->make.node, p->image, err) < 0 ||
+        vm_agent(in->make.node, &agent, err) < 0)
         return -1;
     json_t *params = json_pack("{s:o, s:s*, s:b, s:b}", "profile", profile_to_json(p),
                                "name", in->make.name, "leased", 1, "wait", 0);

@@ -424,7 +424,8 @@ static int run_start(struct cli *cli, int nargs, char **args, struct err *err)
                 profile_type_names[p->type]);
         return 0;
     }
-    if (rpc_client_call(agent, "vm.deploy", json_incref(deploy), NULL, &vm, err) < 0)
+    if (client_agent_bring(s->make.node, p->image, err) < 0 ||
+        rpc_client_call(agent, "vm.deploy", json_incref(deploy), NULL, &vm, err) < 0)
         return -1;
     cli_say(cli, "vm '%s' %s (%s)", json_string_value(json_object_get(vm, "name")),
             s->no_wait ? "is starting" : "started",

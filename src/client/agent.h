@@ -9,5 +9,8 @@
 int client_agent_open(struct rpc_client **out, struct err *err);
 /* The same without starting one: E_UNAVAIL when none answers. */
 int client_agent_find(struct rpc_client **out, struct err *err);
+/* Before a machine is started on a node of the cluster: see that its image is there, if
+ * the controller has it. Nothing without a node. */
+int client_agent_bring(const char *node, const char *image, struct err *err);
 /* The agent of a node of the cluster, by the controller. NULL: of this machine. */
 int client_agent_open_node(const char *node, struct rpc_client **out, struct err *err);

@@ -21,8 +21,12 @@ lodged_SOURCES = \
     src/controller/live.c \
     src/controller/live_vm.c \
     src/controller/lodged.h \
+    src/controller/live_image.c \
     src/controller/main.c \
-    src/controller/runner.c src/controller/runner.h \
+    src/controller/push.c src/controller/push.h \
+    src/controller/runner.c src/controller/runner.h src/controller/runner_int.h \
+    src/controller/runner_op.c \
+    src/controller/runner_send.c \
     src/controller/step.c \
     src/controller/vm_plan.c src/controller/vm_plan.h
 lodged_LDADD = $(CONTROLLER_LIBS) src/place/libplace.la src/proto/libproto.la \

@@ -15,6 +15,8 @@ struct lodged {
     struct hub *hub;
     struct runner *runner;
     struct rpc_server *server;
+    const char *path;      /* of its socket */
+    sd_event_source *gate; /* the process that serves submit hosts; NULL: none */
 };
 
 /* Connect to the nodes of the store, take up unfinished operations. */
@@ -25,4 +27,5 @@ void lodged_sync_nodes(struct lodged *l);
 
 /* Methods that need the nodes: only lodged has them (live.c, live_vm.c). They come before
  * those of the dispatch tables with the same name. arg is the struct lodged. */
-extern const struct rpc_method lodged_node_methods[], lodged_vm_methods[];
+extern const struct rpc_method lodged_node_methods[], lodged_vm_methods[],
+    lodged_image_methods[];

@@ -13,6 +13,7 @@
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "config.h"
 #include "controller/lodged.h"
@@ -67,8 +68,8 @@ static void handle(struct rpc_call *call, json_t *params, void *arg)
 /* The live methods come first: of two with one name the first is found. */
 static struct rpc_method *methods_of_tables(void)
 {
-    static const struct rpc_method *const live[] = {lodged_node_methods,
-                                                    lodged_vm_methods};
+    static const struct rpc_method *const live[] = {
+        lodged_node_methods, lodged_vm_methods, lodged_image_methods};
     size_t n = 0;
     for (size_t t = 0; t < ARRAY_SIZE(live); t++)
         for (const struct rpc_method *m = live[t]; m->name; m++)
@@ -137,6 +138,52 @@ static int lock_store(struct lodged *l, struct err *err)
     return move_fd(fd); /* kept until the end of the process */
 }
 
+/* Submit hosts come by lodge-gate, a process of its own: munge may keep it waiting. */
+static int start_gate(struct lodged *l);
+
+static int on_gate_again(sd_event_source *s, uint64_t now, void *arg)
+{
+    start_gate(arg);
+    return 0;
+}
+
+static int on_gate_ended(sd_event_source *s, int fd, uint32_t events, void *arg)
+{
+    enum { AGAIN_S = 5 };
+    struct lodged *l = arg;
+    sd_event_source *again;
+    int status;
+    proc_wait(fd, 0, &status, NULL);
+    log_error(NULL, "lodge-gate ended: submit hosts are not served for %d s", AGAIN_S);
+    l->gate = sd_event_source_disable_unref(l->gate);
+    if (sd_event_add_time_relative(l->event, &again, CLOCK_MONOTONIC, AGAIN_S * 1000000,
+                                   0, on_gate_again, l) >= 0) {
+        sd_event_source_set_floating(again, 1);
+        sd_event_source_unref(again);
+    }
+    return 0;
+}
+
+static int start_gate(struct lodged *l)
+{
+    const char *where = conf_text(l->conf, CONF_LISTEN);
+    AUTO_STR program = dirs_path(DIRS_LIBEXEC, "lodge-gate");
+    const char *const argv[] = {program, "--listen", where, l->path, NULL};
+    struct proc_spec spec = {.argv = argv, .die_with_us = true};
+    struct err err;
+    AUTO_FD pidfd = -1;
+    if (str_empty(where))
+        return 0;
+    if (!program || proc_spawn(&spec, &pidfd, NULL, &err) < 0 ||
+        sd_event_add_io(l->event, &l->gate, pidfd, EPOLLIN, on_gate_ended, l) < 0) {
+        log_error(NULL, "lodge-gate: %s", program ? err.text : "out of memory");
+        return -1;
+    }
+    sd_event_source_set_io_fd_own(l->gate, true);
+    move_fd(pidfd);
+    return 0;
+}
+
 static int serve(const struct options *o, struct lodged *l, struct err *err)
 {
     AUTO_STR usual = dirs_path(DIRS_RUN, "lodged.sock");
@@ -154,10 +201,13 @@ static int serve(const struct options *o, struct lodged *l, struct err *err)
     r = lodged_start(l, err);
     if (r == 0) {
         log_info(NULL, "listening on %s", path);
+        l->path = path;
+        start_gate(l);
         sd_notify(0, "READY=1");
         r = sd_event_loop(l->event);
     }
     unlink(path);
+    l->gate = sd_event_source_disable_unref(l->gate);
     lodged_stop(l);
     free(methods);
     return r;

@@ -9,141 +9,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/list.h"
 #include "base/log.h"
+#include "controller/runner_int.h"
 #include "proto/rpc.h"
 
 enum {
-    REQUEST_MS = 900000, /* the longest a node may take for one step */
-    RETRY_MS = 1000,     /* after the store could not be written */
-    AWAY_MS = 30000,     /* a node may be away so long before its steps are given up */
+    RETRY_MS = 1000, /* after the store could not be written */
+    AWAY_MS = 30000, /* a node may be away so long before its steps are given up */
 };
-
-struct step {
-    struct op *op;
-    int n, phase;
-    char *node, *vm;
-    json_t *request, *undo;
-    bool place; /* else: the machine is gone when it is done */
-    enum step_state state;
-    char detail[160];
-    bool asked, asked_back; /* an answer to request, to undo, is still to come */
-    bool dirty;
-};
-
-/* One request under way. */
-struct flight {
-    struct step *step;
-    bool undo;
-};
-
-struct waiter {
-    struct list in;
-    runner_done_f done;
-    void *arg;
-};
-
-struct op {
-    struct list in;
-    struct runner *runner;
-    int64_t id;
-    uid_t owner;
-    bool undoing, cancelled, ended;
-    char why[256];
-    enum err_code code;
-    struct step *steps;
-    size_t count;
-    struct list waiters;
-    sd_event_source *away; /* armed while steps wait for nodes that are away */
-};
-
-struct runner {
-    sd_event *event;
-    struct store *store;
-    struct hub *hub;
-    struct runner_hooks hooks;
-    void *arg;
-    struct list ops;
-    sd_event_source *turn; /* writes down and goes on, once a turn of the loop */
-    sd_event_source *again;
-};
-
-/* --- memory ----------------------------------------------------------------------- */
-
-static void op_free(struct op *op)
-{
-    if (!op)
-        return;
-    list_remove(&op->in);
-    for (size_t i = 0; i < op->count; i++) {
-        free(op->steps[i].node);
-        free(op->steps[i].vm);
-        json_decref(op->steps[i].request);
-        json_decref(op->steps[i].undo);
-    }
-    while (!list_is_empty(&op->waiters)) {
-        struct waiter *w = list_entry(op->waiters.next, struct waiter, in);
-        list_remove(&w->in);
-        free(w);
-    }
-    sd_event_source_disable_unref(op->away);
-    free(op->steps);
-    free(op);
-}
-OWN_DEFINE(op)
-
-static struct op *op_new(struct runner *r, int64_t id, uid_t owner, size_t count)
-{
-    AUTO(op) op = calloc(1, sizeof *op);
-    if (!op)
-        return NULL;
-    list_init(&op->in);
-    list_init(&op->waiters);
-    op->runner = r;
-    op->id = id;
-    op->owner = owner;
-    if (!(op->steps = calloc(count + 1, sizeof *op->steps)))
-        return NULL;
-    op->count = count;
-    return move(op);
-}
-
-static int step_fill(struct step *s, struct op *op, int n, int phase, const char *node,
-                     const char *vm, json_t *request, json_t *undo)
-{
-    *s = (struct step){.op = op, .n = n, .phase = phase};
-    s->request = json_incref(request);
-    s->undo = json_is_object(undo) ? json_incref(undo) : NULL;
-    s->node = strdup(node);
-    s->vm = vm ? strdup(vm) : NULL;
-    const char *method = json_string_value(json_object_get(request, "method"));
-    s->place = !(method && !strcmp(method, "vm.destroy"));
-    return s->node && (!vm || s->vm) && s->request && method ? 0 : -1;
-}
 
 /* --- the turn: write down, then act ------------------------------------------------- */
 
-static void turn_soon(struct runner *r)
+void runner_turn(struct runner *r)
 {
     sd_event_source_set_enabled(r->turn, SD_EVENT_ONESHOT);
-}
-
-static void step_take(struct step *s, enum step_event event)
-{
-    struct err err;
-    enum step_state to;
-    if (step_next(s->state, event, s->undo, &to, &err) < 0) {
-        log_error(NULL, "operation %" PRId64 ": %s", s->op->id, err.text);
-        return;
-    }
-    s->dirty |= to != s->state;
-    s->state = to;
 }
 
 /* The machine is not there (any more): its place is free. */
 static bool frees_place(const struct step *s)
 {
     return s->vm && (s->place ? s->state == STEP_UNDONE : s->state == STEP_DONE);
+}
+
+static bool has_failed(const struct op *op)
+{
+    bool failed = op->undoing;
+    for (size_t i = 0; i < op->count; i++)
+        failed |= op->steps[i].state == STEP_FAILED;
+    return failed;
+}
+
+static const char *end_name(const struct op *op)
+{
+    return op->cancelled ? "cancelled" : has_failed(op) ? "failed" : "done";
 }
 
 static int write_op(struct runner *r, struct op *op, struct err *err)
@@ -159,8 +57,7 @@ static int write_op(struct runner *r, struct op *op, struct err *err)
     }
     if (!op->ended)
         return 0;
-    const char *state = op->cancelled ? "cancelled" : op->undoing ? "failed" : "done";
-    return store_op_end(r->store, op->id, state, *op->why ? op->why : NULL, err);
+    return store_op_end(r->store, op->id, end_name(op), *op->why ? op->why : NULL, err);
 }
 
 /* All that changed, in one transaction. */
@@ -195,71 +92,16 @@ static bool is_away(const struct runner *r, const struct step *s)
     return !l || link_state(l) != LINK_UP;
 }
 
-/* --- answers ------------------------------------------------------------------------ */
-
-static void judge(struct step *s, bool undo, json_t *result, const struct err *why)
-{
-    struct op *op = s->op;
-    if (!why || ((undo || !s->place) && why->code == E_NOENT)) {
-        const char *id = json_string_value(json_object_get(result, "id"));
-        snprintf(s->detail, sizeof s->detail, "%s", id ? id : "");
-        step_take(s, STEP_OK);
-    } else if (why->code == E_HOST || why->code == E_TIMEOUT ||
-               why->code == E_CANCELLED) {
-        step_take(s, STEP_LOST);
-    } else {
-        snprintf(s->detail, sizeof s->detail, "%s", why->text);
-        if (!*op->why && !undo) {
-            snprintf(op->why, sizeof op->why, "%s: %s", s->node, why->text);
-            op->code = why->code;
-        }
-        step_take(s, STEP_ERROR);
-    }
-}
-
-static void on_answer(json_t *result, const struct err *why, void *arg)
-{
-    struct flight *f = arg;
-    struct step *s = f->step;
-    *(f->undo ? &s->asked_back : &s->asked) = false;
-    /* The answer to a request that is being taken back says nothing any more. */
-    if (s->state == (f->undo ? STEP_UNDOING : STEP_SENT))
-        judge(s, f->undo, result, why);
-    free(f);
-    turn_soon(s->op->runner);
-}
-
-static void send_step(struct runner *r, struct step *s)
-{
-    bool undo = s->state == STEP_UNDOING;
-    json_t *what = undo ? s->undo : s->request;
-    const char *method = json_string_value(json_object_get(what, "method"));
-    struct err err;
-    struct flight *f = calloc(1, sizeof *f);
-    if (f) {
-        *f = (struct flight){s, undo};
-        *(undo ? &s->asked_back : &s->asked) = true;
-        if (hub_call(r->hub, s->node, method,
-                     json_incref(json_object_get(what, "params")), REQUEST_MS,
-                     on_answer, f, &err) == 0)
-            return;
-        *(undo ? &s->asked_back : &s->asked) = false;
-        free(f);
-    } else {
-        err_oom(&err);
-    }
-    if (undo || err.code != E_HOST)
-        judge(s, undo, NULL, &err);
-    turn_soon(r);
-}
-
 /* --- one operation ------------------------------------------------------------------ */
 
 static void begin_undo(struct op *op)
 {
     op->undoing = true;
-    for (size_t i = 0; i < op->count; i++)
+    for (size_t i = 0; i < op->count; i++) {
+        if (op->steps[i].push && op->steps[i].asked)
+            push_cancel(op->runner->pusher, op->steps[i].flight);
         step_take(&op->steps[i], STEP_UNDO);
+    }
 }
 
 static int on_away(sd_event_source *source, uint64_t now, void *arg)
@@ -270,15 +112,21 @@ static int on_away(sd_event_source *source, uint64_t now, void *arg)
         return 0;
     for (size_t i = 0; i < op->count; i++) {
         struct step *s = &op->steps[i];
-        if ((s->state == STEP_SENT || s->state == STEP_PLANNED) && !s->asked &&
-            is_away(op->runner, s)) {
-            snprintf(op->why, sizeof op->why, "%s: did not come back within %d s",
-                     s->node, AWAY_MS / 1000);
-            op->code = E_HOST;
+        if ((s->state != STEP_SENT && s->state != STEP_PLANNED) || s->asked ||
+            !is_away(op->runner, s))
+            continue;
+        snprintf(op->why, sizeof op->why, "%s: did not come back within %d s", s->node,
+                 AWAY_MS / 1000);
+        op->code = E_HOST;
+        runner_turn(op->runner);
+        if (!op->apart) {
             begin_undo(op);
-            turn_soon(op->runner);
             break;
         }
+        snprintf(s->detail, sizeof s->detail, "did not come back within %d s",
+                 AWAY_MS / 1000);
+        step_take(s, STEP_SEND);
+        step_take(s, STEP_ERROR);
     }
     return 0;
 }
@@ -303,7 +151,7 @@ static void op_decide(struct runner *r, struct op *op)
             phase = s->phase;
         open |= s->state == STEP_UNDOING;
     }
-    if (failed && !op->undoing) {
+    if (failed && !op->undoing && !op->apart) {
         begin_undo(op);
         op_decide(r, op);
         return;
@@ -327,7 +175,7 @@ static void op_act(struct runner *r, struct op *op)
         if (!op->undoing && is_away(r, s) && hub_link(r->hub, s->node))
             watch_away(op);
         else
-            send_step(r, s);
+            step_send(r, s);
     }
 }
 
@@ -339,12 +187,13 @@ static void op_end(struct runner *r, struct op *op)
             : op->code    ? op->code
                           : E_FAIL,
             "%s", *op->why ? op->why : "cancelled");
-    const char *state = op->cancelled ? "cancelled" : op->undoing ? "failed" : "done";
+    const char *state = end_name(op);
+    const bool failed = has_failed(op);
     list_remove(&op->in);
     while (!list_is_empty(&op->waiters)) {
         struct waiter *w = list_entry(op->waiters.next, struct waiter, in);
         list_remove(&w->in);
-        w->done(op->id, op->undoing ? &err : NULL, w->arg);
+        w->done(op->id, failed ? &err : NULL, w->arg);
         free(w);
     }
     if (r->hooks.ended)
@@ -386,50 +235,7 @@ static int on_turn(sd_event_source *source, void *arg)
 
 static int on_again(sd_event_source *source, uint64_t now, void *arg)
 {
-    turn_soon(arg);
-    return 0;
-}
-
-static int state_of(const char *name)
-{
-    for (int i = 0; i < STEP_STATE_COUNT; i++)
-        if (!strcmp(step_state_name(i), name))
-            return i;
-    return STEP_LEFT;
-}
-
-/* The operation as the store has it. */
-static int op_load(struct runner *r, int64_t id, uid_t owner, struct op **out,
-                   struct err *err)
-{
-    AUTO_JSON rows = NULL;
-    size_t i;
-    json_t *row;
-    if (store_steps(r->store, id, &rows, err) < 0)
-        return -1;
-    AUTO(op) op = op_new(r, id, owner, json_array_size(rows));
-    if (!op)
-        return err_oom(err);
-    json_array_foreach (rows, i, row) {
-        const char *node, *state;
-        json_t *request, *undo, *vm, *detail;
-        int n, phase;
-        if (rpc_unpack(row, err, "step", "{s:i, s:i, s:s, s:o, s:o, s:o, s:s, s:o}",
-                       "n", &n, "phase", &phase, "node", &node, "vm", &vm, "request",
-                       &request, "undo", &undo, "state", &state, "detail", &detail) < 0)
-            return -1;
-        struct step *s = &op->steps[i];
-        if (step_fill(s, op, n, phase, node, json_string_value(vm), request, undo) < 0)
-            return err_oom(err);
-        s->state = state_of(state);
-        if (json_is_string(detail))
-            snprintf(s->detail, sizeof s->detail, "%s", json_string_value(detail));
-        op->undoing |= s->state == STEP_UNDOING || s->state == STEP_UNDONE ||
-                       s->state == STEP_LEFT;
-        if (s->state == STEP_FAILED)
-            snprintf(op->why, sizeof op->why, "%s: %s", node, s->detail);
-    }
-    *out = move(op);
+    runner_turn(arg);
     return 0;
 }
 
@@ -444,14 +250,15 @@ static int take_up(struct runner *r, struct err *err)
         struct op *op = NULL;
         int64_t id = json_integer_value(json_object_get(row, "id"));
         uid_t who = (uid_t)json_integer_value(json_object_get(row, "who"));
-        if (op_load(r, id, who, &op, err) < 0)
+        const char *method = json_string_value(json_object_get(row, "method"));
+        if (op_load(r, id, method, who, &op, err) < 0)
             return -1;
         list_add(&r->ops, &op->in);
         if (op->undoing && !*op->why)
             snprintf(op->why, sizeof op->why, "taken back");
         log_info(NULL, "operation %" PRId64 ": going on after a restart", id);
     }
-    turn_soon(r);
+    runner_turn(r);
     return 0;
 }
 
@@ -468,6 +275,8 @@ int runner_new(sd_event *event, struct store *store, struct hub *hub,
                          .hooks = *hooks,
                          .arg = arg};
     list_init(&r->ops);
+    if (pusher_new(hub, &r->pusher, err) < 0)
+        return -1;
     if (sd_event_add_defer(event, &r->turn, on_turn, r) < 0 ||
         sd_event_add_time(event, &r->again, CLOCK_MONOTONIC, 0, 0, on_again, r) < 0)
         return err_oom(err);
@@ -486,6 +295,7 @@ void runner_free(struct runner *r)
     if (!r)
         return;
     struct op *op, *next;
+    pusher_free(r->pusher);
     list_each_safe (op, next, &r->ops, in)
         op_free(op);
     sd_event_source_disable_unref(r->turn);
@@ -519,10 +329,10 @@ int runner_start(struct runner *r, const struct plan *plan, int64_t *id,
         return -1;
     int e = write_plan(r, plan, id, err);
     if (store_end(r->store, e == 0, err) < 0 ||
-        op_load(r, *id, plan->owner, &op, err) < 0)
+        op_load(r, *id, plan->method, plan->owner, &op, err) < 0)
         return -1;
     list_add(&r->ops, &op->in);
-    turn_soon(r);
+    runner_turn(r);
     return 0;
 }
 
@@ -568,7 +378,7 @@ int runner_cancel(struct runner *r, int64_t id, struct err *err)
     if (!op)
         return err_set(err, E_STATE, "operation %" PRId64 " is not running", id);
     for (size_t i = 0; i < op->count; i++)
-        if (!op->steps[i].undo)
+        if (!op->steps[i].undo && !op->steps[i].push)
             return err_set(err, E_STATE,
                            "operation %" PRId64 " cannot be taken back; let it end",
                            id);
@@ -576,7 +386,7 @@ int runner_cancel(struct runner *r, int64_t id, struct err *err)
         op->cancelled = true;
         snprintf(op->why, sizeof op->why, "cancelled");
         begin_undo(op);
-        turn_soon(r);
+        runner_turn(r);
     }
     return 0;
 }
@@ -591,8 +401,8 @@ int runner_recover(struct runner *r, int64_t id, const char *how, struct err *er
     if (find(r, id))
         return err_set(err, E_STATE, "operation %" PRId64 " is still running", id);
     if (store_op_get(r->store, id, &row, err) < 0 ||
-        op_load(r, id, (uid_t)json_integer_value(json_object_get(row, "who")), &op,
-                err) < 0)
+        op_load(r, id, json_string_value(json_object_get(row, "method")),
+                (uid_t)json_integer_value(json_object_get(row, "who")), &op, err) < 0)
         return -1;
     size_t left = 0;
     for (size_t i = 0; i < op->count; i++)
@@ -609,7 +419,7 @@ int runner_recover(struct runner *r, int64_t id, const char *how, struct err *er
     }
     op->undoing = true;
     list_add(&r->ops, &op->in);
-    turn_soon(r);
+    runner_turn(r);
     return 0;
 }
 
@@ -633,5 +443,5 @@ static void retry_left(struct runner *r, const char *node)
 void runner_node_up(struct runner *r, const char *node)
 {
     retry_left(r, node);
-    turn_soon(r);
+    runner_turn(r);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "controller/push.h"
 #include "place/spread.h"
 #include "profile/profile.h"
 
@@ -113,6 +114,37 @@ static int put_start(struct plan_step *s, int phase, const char *node, const cha
     return s->request && s->undo ? 0 : err_oom(err);
 }
 
+static bool is_pushed(const struct vm_plan *p, const char *node, const json_t *params)
+{
+    for (size_t i = 0; i < p->plan.count; i++) {
+        const struct plan_step *s = &p->plan.steps[i];
+        if (!s->vm && !strcmp(s->node, node) &&
+            json_equal(json_object_get(s->request, "params"), params))
+            return true;
+    }
+    return false;
+}
+
+/* The image, if it is one of ours, goes to the node first; one that only the node has is the
+ * node's own matter. There must be room for one step more. */
+static int put_image(struct vm_plan *p, const char *node, json_t *profile,
+                     struct err *err)
+{
+    const char *image = json_string_value(json_object_get(profile, "image"));
+    AUTO_JSON params = NULL;
+    struct err why = {0};
+    if (!image || *image == '/' || push_params(image, &params, &why) < 0)
+        return 0;
+    if (is_pushed(p, node, params))
+        return 0;
+    struct plan_step *s = &p->plan.steps[p->plan.count];
+    *s = (struct plan_step){.phase = 0, .node = node};
+    if (!(s->request = request(PUSH_METHOD, json_incref(params))))
+        return err_oom(err);
+    p->plan.count++;
+    return 0;
+}
+
 /* What is simulated takes nothing. */
 static struct spread_vm wants(const char *name, const struct profile *p)
 {
@@ -184,17 +216,19 @@ int vm_plan_start(struct lodged *l, const struct vm_caller *who, json_t *params,
     if (nodes_load(l, only, &nodes, err) < 0)
         return -1;
     int r = spread(&vm, 1, nodes.at, nodes.count, SPREAD_EVEN, 0, &choice, err);
-    if (r == 0 && !(out->plan.steps = calloc(1, sizeof *out->plan.steps)))
+    if (r == 0 && !(out->plan.steps = calloc(2, sizeof *out->plan.steps)))
         r = err_oom(err);
     if (r == 0) {
         json_t *row = json_string(nodes.at[choice].name);
         json_array_append_new(out->keep, row);
-        out->plan.count = 1;
         out->plan.method = "vm.start";
         out->plan.target = name;
         out->plan.who = out->plan.owner = who->uid;
-        r = put_start(out->plan.steps, 0, json_string_value(row), name, profile, who,
-                      err);
+        const char *node = json_string_value(row);
+        r = put_image(out, node, profile, err);
+        if (r == 0)
+            r = put_start(&out->plan.steps[out->plan.count++], 1, node, name, profile,
+                          who, err);
     }
     nodes_done(&nodes);
     return r;
@@ -294,10 +328,13 @@ static int cluster_steps(const struct machines *m, const struct nodes *n,
                          const struct vm_caller *who, struct vm_plan *out,
                          struct err *err)
 {
-    if (!(out->plan.steps = calloc(m->count, sizeof *out->plan.steps)))
+    if (!(out->plan.steps = calloc(2 * m->count, sizeof *out->plan.steps)))
         return err_oom(err);
     for (size_t i = 0; i < m->count; i++)
-        if (put_start(&out->plan.steps[out->plan.count++], (int)m->order[i],
+        if (put_image(out, n->at[m->choice[i]].name, m->profiles[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < m->count; i++)
+        if (put_start(&out->plan.steps[out->plan.count++], (int)m->order[i] + 1,
                       n->at[m->choice[i]].name, m->vms[i].name, m->profiles[i], who,
                       err) < 0)
             return -1;

@@ -4,6 +4,7 @@ src_image_libimage_la_SOURCES = \
     src/image/apt.c \
     src/image/boot.c src/image/boot.h \
     src/image/build.c src/image/build.h src/image/steps.h \
+    src/image/cache.c src/image/cache.h \
     src/image/cpio.c src/image/cpio.h \
     src/image/def.c src/image/def.h \
     src/image/def_elements.c src/image/def_read.c src/image/def_read.h src/image/schema.h \

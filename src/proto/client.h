@@ -5,7 +5,8 @@
 
 struct rpc_client;
 
-/* Connect to the unix socket and read the hello; refuses another protocol number. */
+/* Connect to the unix socket and read the hello; refuses another protocol number. A path
+ * "tcp:HOST:PORT" is lodged on another machine, by munge (lodge-gate). */
 int rpc_client_connect(const char *path, struct rpc_client **out, struct err *err);
 /* The same over a connected stream. Takes fd. */
 int rpc_client_open(int fd, const char *name, struct rpc_client **out, struct err *err);

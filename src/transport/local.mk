@@ -12,3 +12,8 @@ src_transport_libtransport_la_LIBADD = $(SSH_LIBS)
 pkglibexec_PROGRAMS += lodge-join
 lodge_join_SOURCES = src/transport/join.c
 lodge_join_LDADD = src/base/libbase.la
+
+pkglibexec_PROGRAMS += lodge-gate
+lodge_gate_SOURCES = src/transport/gate.c src/transport/seal.c src/transport/seal.h
+lodge_gate_CFLAGS = $(AM_CFLAGS) $(MUNGE_CFLAGS)
+lodge_gate_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS) $(MUNGE_LIBS)

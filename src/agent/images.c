@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* image.offer, image.part, image.commit: see image/cache.h. What reads whole images runs in
+ * a worker. */
+#include "agent/images.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/work.h"
+#include "base/base64.h"
+#include "base/conf.h"
+#include "base/str.h"
+#include "image/cache.h"
+#include "profile/profile.h"
+#include "proto/rpc.h"
+
+enum { WORK_MS = 1800000 };
+
+struct order {
+    json_t *manifest;
+    bool latest, commit;
+    uint64_t limit;
+};
+
+struct asked {
+    struct rpc_call *call;
+    struct agent *agent;
+};
+
+static int may(struct rpc_call *call, struct err *err)
+{
+    uid_t uid = rpc_call_uid(call);
+    return uid == 0 || uid == geteuid()
+               ? 0
+               : err_set(err, E_PERM, "only root may put images on a node");
+}
+
+static int work(void *arg, work_tell_f tell, json_t **out, struct err *err)
+{
+    const struct order *o = arg;
+    return o->commit ? cache_commit(o->manifest, o->latest, err)
+                     : cache_offer(o->manifest, o->latest, o->limit, out, err);
+}
+
+static void done(void *arg, json_t *result, const struct err *why)
+{
+    struct asked *q = arg;
+    if (why)
+        rpc_call_fail(q->call, why);
+    else
+        rpc_call_answer(q->call, json_incref(result));
+    q->agent->busy--;
+    agent_touch(q->agent);
+    free(q);
+}
+
+static void run(struct rpc_call *call, json_t *params, struct agent *a, bool commit)
+{
+    struct err err;
+    struct order o = {.commit = commit};
+    int latest = 0;
+    AUTO(conf) conf = NULL;
+    struct asked *q = NULL;
+    if (may(call, &err) < 0 || conf_load(NULL, &conf, &err) < 0 ||
+        rpc_unpack(params, &err, rpc_call_method(call), "{s:o, s?b !}", "manifest",
+                   &o.manifest, "latest", &latest) < 0 ||
+        (!(q = calloc(1, sizeof *q)) && err_oom(&err) < 0)) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    o.latest = latest;
+    o.limit = conf_number(conf, CONF_IMAGE_CACHE);
+    *q = (struct asked){.call = call, .agent = a};
+    a->busy++;
+    struct work_spec spec = {.event = a->event,
+                             .what = "image",
+                             .run = work,
+                             .done = done,
+                             .arg = &o,
+                             .done_arg = q,
+                             .timeout_ms = WORK_MS};
+    struct work *w;
+    if (work_start(&spec, &w, &err) < 0)
+        done(q, NULL, &err);
+}
+
+void images_offer(struct rpc_call *call, json_t *params, void *arg)
+{
+    run(call, params, arg, false);
+}
+
+void images_commit(struct rpc_call *call, json_t *params, void *arg)
+{
+    run(call, params, arg, true);
+}
+
+void images_part(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct err err;
+    const char *sum, *text;
+    json_int_t offset;
+    size_t len;
+    uint64_t have;
+    if (may(call, &err) < 0 ||
+        rpc_unpack(params, &err, "image.part", "{s:s, s:I, s:s !}", "sha256", &sum,
+                   "offset", &offset, "data", &text) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    AUTO_STR data = base64_decode(text, &len);
+    if (!data || offset < 0)
+        err_set(&err, E_INPUT, "image.part: the data is not base64");
+    if (!data || offset < 0 || cache_part(sum, offset, data, len, &have, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        rpc_call_answer(call, json_pack("{s:I}", "have", (json_int_t)have));
+}
+
+/* After the start it is known which version it was; a tag may name another by now. */
+static char *ref_of(const struct vm *vm)
+{
+    const char *image = vm->profile->image;
+    const char *digest = json_string_value(json_object_get(vm->vt, "image"));
+    if (!image || *image == '/')
+        return NULL;
+    return digest ? str_printf("%.*s@%s", (int)strcspn(image, "@"), image, digest)
+                  : strdup(image);
+}
+
+void images_hold(struct vm *vm)
+{
+    AUTO_STR ref = ref_of(vm);
+    if (vm->held || !ref)
+        return;
+    int fd = cache_use(ref, NULL);
+    vm->held = fd < 0 ? 0 : fd;
+}
+
+void images_release(struct vm *vm)
+{
+    if (vm->held > 0)
+        close(vm->held);
+    vm->held = 0;
+}

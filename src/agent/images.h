@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's part of images: taking them from the controller, holding those that its
+ * machines run from. */
+#pragma once
+#include "agent/agent.h"
+
+void images_offer(struct rpc_call *call, json_t *params, void *agent);
+void images_part(struct rpc_call *call, json_t *params, void *agent);
+void images_commit(struct rpc_call *call, json_t *params, void *agent);
+
+/* Keep the image of vm from being removed until images_release(). Twice is once; nothing
+ * if it names none, or if it is not there (the boot tells). */
+void images_hold(struct vm *vm);
+void images_release(struct vm *vm);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* image.push: an image of the controller's store to nodes, as an operation; a node that
+ * fails does not keep the others from it. image.bring: the same for a machine that somebody
+ * is about to start on a node; nothing if the image is not one of the controller's. */
+#include "controller/lodged.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/push.h"
+#include "controller/vm_plan.h"
+
+static int plan_push(struct lodged *l, struct rpc_call *call, json_t *params,
+                     struct vm_plan *out, struct err *err)
+{
+    const char *image, *again = NULL;
+    json_t *nodes, *node, *push = NULL;
+    int wait = 1;
+    size_t i;
+    if (rpc_unpack(params, err, PUSH_METHOD, "{s:s, s:o, s?b, s?s !}", "image", &image,
+                   "nodes", &nodes, "wait", &wait, "request", &again) < 0)
+        return -1;
+    if (!json_array_size(nodes))
+        return err_set(err, E_USAGE, "name at least one node");
+    if (push_params(image, &push, err) < 0)
+        return -1;
+    out->keep = json_pack("[o, O]", push, params);
+    out->plan.steps = calloc(json_array_size(nodes), sizeof *out->plan.steps);
+    if (!out->keep || !out->plan.steps)
+        return err_oom(err);
+    json_array_foreach (nodes, i, node) {
+        AUTO_JSON row = NULL;
+        const char *name = json_string_value(node);
+        if (store_node_get(l->store, name ? name : "", &row, err) < 0)
+            return -1;
+        struct plan_step *s = &out->plan.steps[out->plan.count];
+        *s = (struct plan_step){.node = name};
+        if (!(s->request =
+                  json_pack("{s:s, s:O}", "method", PUSH_METHOD, "params", push)))
+            return err_oom(err);
+        out->plan.count++;
+    }
+    out->wait = wait;
+    out->plan.method = PUSH_METHOD;
+    out->plan.target = image;
+    out->plan.request = again;
+    out->plan.who = out->plan.owner = rpc_call_uid(call);
+    return 0;
+}
+
+static void live_image_push(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct err err;
+    struct vm_plan plan = {0};
+    uid_t uid = rpc_call_uid(call);
+    if ((uid != 0 && uid != geteuid() &&
+         err_set(&err, E_PERM, "only root may put images on nodes") < 0) ||
+        plan_push(arg, call, params, &plan, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        lodged_run_plan(arg, call, &plan.plan, plan.wait);
+    vm_plan_done(&plan);
+}
+
+/* {"image", "node"} */
+static void live_image_bring(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct err err;
+    struct vm_plan plan = {0};
+    const char *image, *node;
+    AUTO_JSON push = NULL;
+    AUTO_JSON all = NULL;
+    if (rpc_unpack(params, &err, "image.bring", "{s:s, s:s !}", "image", &image, "node",
+                   &node) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    if (*image == '/' || push_params(image, &push, NULL) < 0) {
+        rpc_call_answer(call, NULL);
+        return;
+    }
+    all = json_pack("{s:s, s:[s]}", "image", image, "nodes", node);
+    if (plan_push(arg, call, all, &plan, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        lodged_run_plan(arg, call, &plan.plan, true);
+    vm_plan_done(&plan);
+}
+
+const struct rpc_method lodged_image_methods[] = {
+    {"image.bring", live_image_bring},
+    {PUSH_METHOD, live_image_push},
+    {NULL, NULL},
+};
