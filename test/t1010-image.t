@@ -174,6 +174,13 @@ test_expect_success BUSYBOX 'copy to another store and find it there' '
     lodge image copy tiny "$PWD/site" &&
     LODGE_STATE_DIR=$PWD/empty LODGE_IMAGE_PATH=$PWD/site lodge image show tiny >/dev/null
 '
+test_expect_success BUSYBOX 'a site'"'"'s images are seen through lodged' '
+    mkdir -p "$LODGE_RUN_DIR" && { lodged & pid=$!; } && test_when_finished "kill $pid" &&
+    for i in $(seq 100); do test -S "$LODGE_RUN_DIR/lodged.sock" && break; sleep 0.1; done &&
+    LODGE_STATE_DIR=$PWD/nobodys lodge image list --noheader >listed && cat listed &&
+    test $(grep -c "^tiny " listed) -eq 1 && lodge image list --noheader | grep -c "^tiny " | grep -qx 1 &&
+    LODGE_STATE_DIR=$PWD/nobodys lodge image show tiny | jq -e ".content.name == \"tiny\""
+'
 test_expect_success BUSYBOX 'a new version, rollback, rm and gc' '
     sed "s,hello,goodbye," tiny.xml >tiny2.xml && lodge image build tiny2.xml &&
     test_expect_code 1 lodge image diff tiny@1 tiny | grep -q /etc/motd &&

@@ -75,7 +75,7 @@ test_expect_success 'it passes lodge node check' '
 test_expect_success 'its agent runs' 'grep -aq "lodge-agent is active" console'
 test_expect_success 'it enrols, and lodged reaches its agent' '
     wait_for 300 grep -aq "lodge-node: enrolled as n1" console &&
-    wait_for 300 sh -c "lodge node list --json | jq -e \".data[] | select(.name == \\\"n1\\\" and .state == \\\"up\\\")\"" >&3
+    wait_for 300 sh -c "lodge node list --json | jq -e \".data[] | select(.name == \\\"n1\\\" and .link == \\\"up\\\")\"" >&3
     status=$?; lodge node list >&3; cat sshd.log lodged.log >&3; test $status = 0
 '
 for pid in qemu lodged sshd; do

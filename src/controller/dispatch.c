@@ -13,7 +13,7 @@
 OWN_CLEANUP(json_t, json_decref)
 
 const struct dispatch_method *const dispatch_tables[] = {
-    dispatch_profile, dispatch_cluster, dispatch_node,
+    dispatch_profile, dispatch_cluster, dispatch_image, dispatch_node,
     dispatch_op,      dispatch_ticket,  NULL,
 };
 

@@ -6,6 +6,7 @@ src_controller_libcontroller_la_SOURCES = \
     src/controller/handlers.h \
     src/controller/hub.c src/controller/hub.h \
     src/controller/hub_spec.c \
+    src/controller/image.c \
     src/controller/node.c \
     src/controller/op.c \
     src/controller/relay.c src/controller/relay.h \
