@@ -52,9 +52,15 @@ test_expect_success 'a site: keys, lodged, an SSH server whose enrolment key may
     wait_for 30 test -S "$LODGE_RUN_DIR/lodged.sock"
 '
 test_expect_success 'its image: host-node with the enrolment key' '
-    sed "s,</image>,<file path=\"/etc/lodge/enrol_key\" mode=\"0600\" source=\"enrol_key\"/><file
-        path=\"/etc/lodge/controller_known_hosts\">[10.0.2.2]:$port $(cut -d " " -f 1-2 host.pub)
-</file></image>," "$LODGE_TOP_SRCDIR/images/host-node.xml" | awk 1 >node.xml &&
+    {
+        grep -v "^</image>" "$LODGE_TOP_SRCDIR/images/host-node.xml" &&
+            cat <<-EOF
+	<file path="/etc/lodge/enrol_key" mode="0600" source="enrol_key"/>
+	<file path="/etc/lodge/controller_known_hosts">
+	[10.0.2.2]:$port $(cut -d " " -f 1-2 host.pub)
+	</file></image>
+	EOF
+    } >node.xml &&
     lodge image build node.xml >&3 && lodge image show host-node >shown
 '
 test_expect_success 'the node boots' '
@@ -66,7 +72,8 @@ test_expect_success 'the node boots' '
         -device virtio-blk-pci,drive=root,serial=lodge-root -device virtio-rng-pci \
         -netdev "user,id=net,hostfwd=tcp:127.0.0.1:$node-:22" -device virtio-net-pci,netdev=net \
         -serial "file:console" >qemu.log 2>&1 & echo $! >qemu.pid; } &&
-    wait_for 600 grep -aq "lodge-node: ready" console
+    wait_for 600 sh -c "grep -aq \"lodge-node: ready\" console || ! kill -0 $(cat qemu.pid)" &&
+        grep -aq "lodge-node: ready" console
     status=$?; cat console qemu.log >&3; test $status = 0
 '
 test_expect_success 'it passes lodge node check' '
