@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include "base/str.h"
 #include "config.h"
 #include "image/boot.h"
+#include "image/describe.h"
 #include "image/files.h"
 #include "image/hash.h"
 #include "image/list.h"
@@ -342,59 +342,6 @@ static int keep_kernel(struct build *b, const char *store, json_t *outputs,
     return 0;
 }
 
-static json_t *list_packages(const struct build *b)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; b->pkgs && i <= b->pkgs->count; i++) {
-        const struct pkg *p = i < b->pkgs->count ? &b->pkgs->item[i] : &b->pkgs->kernel;
-        if (p->name)
-            json_array_append_new(
-                list, json_pack("{s:s, s:s, s:s, s:s}", "name", p->name, "version",
-                                p->version, "arch", p->arch, "sha256", p->sha256));
-    }
-    return list;
-}
-
-static char *make_append(const struct build *b)
-{
-    const struct image_def *d = b->def;
-    AUTO_BUF a = {0};
-    if (!strstr(d->append, "console="))
-        str_buf_puts(&a, "console=ttyS0 ");
-    if (!strstr(d->append, "panic="))
-        str_buf_puts(&a, "panic=-1 ");
-    str_buf_printf(&a, "%s%s", d->append, *d->append ? " " : "");
-    if (strcmp(d->root_format, "none"))
-        str_buf_printf(&a, "lodge.root=%s ", d->root_format);
-    if (b->verity)
-        str_buf_printf(&a, "lodge.verity=%s ", b->verity);
-    str_buf_printf(&a, "lodge.mode=%s lodge.init=%s", d->root_mode, d->init);
-    return str_buf_take(&a);
-}
-
-static json_t *describe(const struct build *b, json_t *outputs)
-{
-    const struct image_def *d = b->def;
-    AUTO_STR append = make_append(b);
-    struct utsname host = {0};
-    char now[40];
-    uname(&host);
-    if (!append)
-        return NULL;
-    char hex[HASH_HEX_SIZE] = "";
-    hash_file(d->path, hex, NULL, NULL);
-    AUTO_STR real = realpath(d->path, NULL);
-    return json_pack(
-        "{s:i, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:O}, s:{s:s, s:s, s:s, "
-        "s:s, s:b, s:s?}}",
-        "schema", 1, "content", "name", d->name, "version", d->version, "kind",
-        image_kind_name(d->kind), "append", append, "init", d->init, "root_mode",
-        d->root_mode, "root_format", d->root_format, "marker", d->marker, "packages",
-        list_packages(b), "outputs", outputs, "build", "time",
-        clock_iso(clock_wall_ms(), now, sizeof now), "host", host.nodename, "lodge",
-        PACKAGE_VERSION, "definition", hex, "rootless", b->opt->rootless, "path", real);
-}
-
 static int read_verity(struct build *b, struct err *err)
 {
     AUTO_STR path = str_printf("%s/verity", b->work);
@@ -415,7 +362,7 @@ static int keep(struct build *b, const char *store, struct build_result *out,
         keep_outputs(b, store, outputs, err) < 0 ||
         keep_kernel(b, store, outputs, err) < 0)
         return -1;
-    AUTO_T(json_t) m = describe(b, outputs);
+    AUTO_T(json_t) m = describe_manifest(b, outputs);
     if (!m)
         return err_oom(err);
     if (put_manifest(store, m, b->def->version, &out->version, &out->same, err) < 0)
@@ -503,7 +450,7 @@ static int check_boot(struct build *b, struct err *err)
     if (read_verity(b, err) < 0)
         return -1;
     const struct boot_options opt = {.timeout_ms = 600000, .memory_mib = 768};
-    AUTO_STR append = make_append(b);
+    AUTO_STR append = describe_append(b);
     AUTO_STR kernel = str_printf("%s/vmlinux", b->kernel->dir);
     AUTO_STR bzimage = str_printf("%s/vmlinuz", b->kernel->dir);
     AUTO_STR initrd = str_printf("%s/initramfs", b->out);

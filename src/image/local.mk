@@ -8,6 +8,7 @@ src_image_libimage_la_SOURCES = \
     src/image/cpio.c src/image/cpio.h \
     src/image/def.c src/image/def.h \
     src/image/def_elements.c src/image/def_read.c src/image/def_read.h src/image/schema.h \
+    src/image/describe.c src/image/describe.h \
     src/image/disk.c src/image/disk.h \
     src/image/files.c src/image/files.h \
     src/image/find.c src/image/store.h \

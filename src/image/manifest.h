@@ -3,10 +3,11 @@
  *
  *   {"schema": 1,
  *    "content": {...},   what the image is: the digest is over this, canonical
- *    "build": {...}}     how it came to be: time, host, tools; not in the digest
+ *    "build": {...}}     how it came to be; not in the digest
  *
- * content: name, version, kind, definition (hash), parent, append, init, root_mode,
- * root_format, marker, outputs {"erofs": {"sha256", "size"}, ...}, packages
+ * build: time, host, lodge (version), definition (hash), path, rootless, parent (digest of
+ * the version before), tools {"mmdebstrap": version, ...}.
+ * content: name, version, kind, append, init, root_mode, root_format, marker, outputs {"erofs": {"sha256", "size"}, ...}, packages
  * [{"name", "version", "arch", "sha256"}]. */
 #pragma once
 #include "base/err.h"
