@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 dist_noinst_SCRIPTS += test/guests/initrd test/guests/devices.init test/guests/devices.py
 dist_noinst_SCRIPTS += test/guests/machine.init test/guests/machine.py
+dist_noinst_SCRIPTS += test/guests/steady.py
 if WITH_VMM
 dist_check_SCRIPTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t
 # The lab's emulated CPU now and then loses a guest, or its own kernel, while guests boot.
