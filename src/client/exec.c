@@ -126,6 +126,32 @@ static int come_back(struct relay *r)
     return err_at(r->err, "the connection to the command was lost");
 }
 
+/* The first request. The agent may go away while it is being answered, or while the VM
+ * boots; asked again with the same token, the guest knows a command it has already. */
+static int connect_first(struct relay *r, struct err *err)
+{
+    const struct command *c = r->x->command;
+    uint64_t end = clock_ms() + c->linger_ms;
+    struct err why = {0};
+    bool there = false;
+
+    for (int wait = RETRY_MIN_MS;;) {
+        if (connect_once(r, false, &why) == 0)
+            return 0;
+        there |= why.code != E_UNAVAIL || str_ends(why.text, "closed the connection");
+        /* An agent that never was there is not waited for. */
+        if (!there || !*c->token || clock_ms() >= end ||
+            (why.code != E_UNAVAIL && why.code != E_IO))
+            break;
+        r->asked_again = true;
+        poll(NULL, 0, wait);
+        wait = wait < RETRY_MAX_MS ? 2 * wait : RETRY_MAX_MS;
+    }
+    if (err)
+        *err = why;
+    return -1;
+}
+
 /* --- events ------------------------------------------------------------------------ */
 
 static void take_exit(struct relay *r, const json_t *exit)
@@ -158,7 +184,7 @@ static int take_message(struct relay *r, const struct chan_event *ev)
     if (exit)
         take_exit(r, exit);
     else if (json_unpack(m, "{s:{s:I}}", "attached", "stdin", &from) == 0) {
-        if (!r->waiting)
+        if (!r->waiting && !r->asked_again)
             return err_set(r->err, E_PROTO, "the guest attached what nobody lost");
         r->waiting = false;
         relay_send_winsize(r);
@@ -292,7 +318,7 @@ int client_exec(const struct client_exec *x, int *status, struct err *err)
     if (!kept)
         return err_oom(err);
     /* Until the command is there, signals end us as anybody; the agent notices. */
-    if (connect_once(&r, false, err) < 0)
+    if (connect_first(&r, err) < 0)
         return -1;
     if (relay_watch_signals(&r, &was, err) < 0) {
         drop_connection(&r);

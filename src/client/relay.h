@@ -26,7 +26,8 @@ struct relay {
     bool input_closed;
     char *kept; /* input of offsets consumed..sent, at offset modulo CHAN_WINDOW */
     uint64_t input_consumed, input_sent;
-    bool waiting; /* for the answer to attach: nothing is sent until then */
+    bool waiting;     /* for the answer to attach: nothing is sent until then */
+    bool asked_again; /* the request was sent twice: it may be answered by an attach */
     bool exited, closed, hung_up;
     int status;
     struct termios was;

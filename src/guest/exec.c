@@ -267,6 +267,27 @@ static int check(const struct guest *g, const char *op, const struct command *c,
     return 0;
 }
 
+static struct exec *find(struct guest *g, const char *token)
+{
+    struct exec *e;
+    list_each (e, &g->execs, in)
+        if (*token && !strcmp(e->command->token, token))
+            return e;
+    return NULL;
+}
+
+/* The same request sent again, since its answer was lost: the command is here already. */
+static bool is_here(struct guest *g, uint32_t stream, const struct command *c)
+{
+    struct exec *e = find(g, c->token);
+    if (!e || e->command->uid != c->uid)
+        return false;
+    AUTO_JSON again =
+        json_pack("{s:s, s:i, s:i}", "token", c->token, "stdout", 0, "stderr", 0);
+    exec_attach(g, stream, again);
+    return true;
+}
+
 void exec_open(struct guest *g, uint32_t stream, const char *op, const json_t *request)
 {
     struct err err;
@@ -276,6 +297,8 @@ void exec_open(struct guest *g, uint32_t stream, const char *op, const json_t *r
         ops_refuse(g, stream, &err);
         return;
     }
+    if (is_here(g, stream, command))
+        return;
     struct exec *e = calloc(1, sizeof *e);
     if (!e) {
         err_oom(&err);
@@ -324,15 +347,6 @@ static int resend(struct output *o, json_int_t from, struct err *err)
     if (o->ended)
         chan_eof(c, e->stream, o->flow);
     return 0;
-}
-
-static struct exec *find(struct guest *g, const char *token)
-{
-    struct exec *e;
-    list_each (e, &g->execs, in)
-        if (*token && !strcmp(e->command->token, token))
-            return e;
-    return NULL;
 }
 
 void exec_attach(struct guest *g, uint32_t stream, const json_t *request)
