@@ -50,21 +50,23 @@ struct deploy {
     json_t *profile, *cgroups;
     json_int_t uid, gid;
     json_int_t memory_bytes, vcpus; /* the job's own size; 0: the profile's */
+    json_int_t member; /* which machine of the ticket's cluster; -1: no cluster */
+    bool own;          /* the profile is the user's own */
     int boot, wait, leased;
 };
 
 static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d,
                          struct err *err)
 {
-    *d = (struct deploy){.uid = rpc_call_uid(call), .gid = -1, .boot = 1};
+    *d = (struct deploy){.uid = rpc_call_uid(call), .gid = -1, .boot = 1, .member = -1};
     if (rpc_unpack(params, err, "vm.deploy",
-                   "{s?s, s?s, s?s, s?s, s?o, s?o, s?I, s?I, s?I, s?I, s?b, s?b, s?b "
-                   "!}",
+                   "{s?s, s?s, s?s, s?s, s?o, s?o, s?I, s?I, s?I, s?I, s?I, s?b, s?b, "
+                   "s?b !}",
                    "name", &d->name, "job", &d->job, "request", &d->request, "ticket",
                    &d->ticket, "profile", &d->profile, "cgroups", &d->cgroups, "uid",
                    &d->uid, "gid", &d->gid, "memory_bytes", &d->memory_bytes, "vcpus",
-                   &d->vcpus, "boot", &d->boot, "wait", &d->wait, "leased",
-                   &d->leased) < 0)
+                   &d->vcpus, "member", &d->member, "boot", &d->boot, "wait", &d->wait,
+                   "leased", &d->leased) < 0)
         return -1;
     if (d->name && !str_is_name(d->name))
         return err_set(err, E_INPUT,
@@ -92,7 +94,7 @@ static int deploy_profile(struct agent *a, struct rpc_call *call, struct deploy 
                           struct profile **out, struct err *err)
 {
     if (d->ticket)
-        return agent_ticket(a, d->ticket, d->uid, d->job, out, err);
+        return agent_ticket(a, d->ticket, d->uid, d->job, d->member, out, &d->own, err);
     if (!d->profile)
         return err_set(err, E_INPUT, "vm.deploy: neither a profile nor a ticket");
     return profile_from_json(d->profile, out, err);
@@ -146,6 +148,13 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
         return err_oom(err);
     if (agent_admit(a, vm, d->memory_bytes, d->vcpus, err) < 0)
         return -1;
+    /* What a site's profile finds missing is the node's fault; a user's own may ask for
+     * what there never was. */
+    if (reserve_can_run(a, vm->profile->type, err) < 0) {
+        if (d->own && err)
+            err->code = E_INPUT;
+        return err_at(err, "profile '%s'", vm->profile->name);
+    }
     *out = move(vm);
     return 0;
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/ticket.h"
+
 static int job_of(struct rpc_call *call, json_t *params, const char **job,
                   struct err *err)
 {
@@ -14,6 +16,32 @@ static int job_of(struct rpc_call *call, json_t *params, const char **job,
     if (rpc_call_uid(call) != 0 && rpc_call_uid(call) != geteuid())
         return err_set(err, E_PERM, "only root begins and ends jobs");
     return 0;
+}
+
+/* Which machines of a virtual cluster belong here: what the batch system's plugin then
+ * deploys one by one. */
+void method_ticket_plan(struct rpc_call *call, json_t *params, void *arg)
+{
+    const char *ticket, *job;
+    json_int_t uid, node, nodes;
+    json_t *plan = NULL;
+    struct err err;
+    if (rpc_unpack(params, &err, "ticket.plan", "{s:s, s:s, s:I, s:I, s:I !}", "ticket",
+                   &ticket, "job", &job, "uid", &uid, "node", &node, "nodes",
+                   &nodes) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    if (rpc_call_uid(call) != 0 && rpc_call_uid(call) != geteuid())
+        err_set(&err, E_PERM, "only root begins and ends jobs");
+    else if (uid < 0 || uid >= UINT32_MAX || nodes < 1 || nodes > UINT16_MAX ||
+             node < 0 || node >= nodes)
+        err_set(&err, E_INPUT, "ticket.plan: a number is out of bounds");
+    else if (agent_ticket_plan(ticket, uid, job, node, nodes, &plan, &err) == 0) {
+        rpc_call_answer(call, plan);
+        return;
+    }
+    rpc_call_fail(call, &err);
 }
 
 /* A VM of the job that is not there yet. */

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 bool agent_may(const struct vm *vm, uid_t uid)
 {
     /* The agent's own user rules over all of it: root on a node, else whose agent. */

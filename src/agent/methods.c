@@ -239,6 +239,7 @@ const struct rpc_method agent_methods[] = {
     {"vm.stats", do_stats},
     {"job.begin", method_job_begin},
     {"job.end", method_job_end},
+    {"ticket.plan", method_ticket_plan},
     {"image.offer", images_offer},
     {"image.part", images_part},
     {"image.commit", images_commit},

@@ -91,10 +91,13 @@ static int check_memory(struct agent *a, const struct vm *vm, struct err *err)
     }
     if (p->memory_bytes <= avail)
         return 0;
+    /* Pages that no machine of ours has: the pool leaks, which is the node's fault. */
+    bool leaked = huge(p) && taken == 0 && p->memory_bytes <= total;
     char want[24], have[24], page[24], who[200];
     holders(a, p, who, sizeof who);
     str_from_bytes(p->page_bytes, page, sizeof page);
-    return err_set(err, E_BUSY, "wants %s of memory%s%s%s but %s is left; held by: %s",
+    return err_set(err, leaked ? E_UNAVAIL : E_BUSY,
+                   "wants %s of memory%s%s%s but %s is left; held by: %s",
                    str_from_bytes(p->memory_bytes, want, sizeof want),
                    huge(p) ? " in pages of " : "", huge(p) ? page : "",
                    huge(p) ? "" : "", str_from_bytes(avail, have, sizeof have), who);
@@ -188,6 +191,20 @@ static bool can_run(const struct place_facts *f, enum profile_type type)
     default:
         return true; /* libvirt has the last word */
     }
+}
+
+int reserve_can_run(struct agent *a, enum profile_type type, struct err *err)
+{
+    if (type != PROFILE_HPC && type != PROFILE_KVM)
+        return 0; /* libvirt has the last word */
+    const struct place_facts *f = agent_facts(a);
+    if (can_run(f, type))
+        return 0;
+    return err_set(err, E_UNAVAIL, "this node cannot run type '%s': %s",
+                   profile_type_names[type],
+                   !f->kvm               ? f->no_kvm
+                   : type == PROFILE_HPC ? "lodge-vmm is not installed"
+                                         : f->no_qemu);
 }
 
 json_t *reserve_room(struct agent *a)

@@ -6,6 +6,8 @@
 
 /* Does vm fit beside all others? E_BUSY says what is missing and who holds it. */
 int reserve_check(struct agent *a, const struct vm *vm, struct err *err);
+/* Can this node run machines of the type at all? E_UNAVAIL says why not. */
+int reserve_can_run(struct agent *a, enum profile_type type, struct err *err);
 /* What a new VM could still get: {"cpus", "memory_bytes", "types": [...]}, for placement by
  * the controller. */
 json_t *reserve_room(struct agent *a);

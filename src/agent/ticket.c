@@ -7,6 +7,7 @@
 
 #include "base/dirs.h"
 #include "image/store.h"
+#include "place/members.h"
 #include "profile/profile.h"
 #include "proto/ticket.h"
 
@@ -42,18 +43,15 @@ static int same_image(const struct profile *p, const char *digest, struct err *e
     return 0;
 }
 
-int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
-                 struct profile **out, struct err *err)
+/* Checked and claimed for this job. */
+static int take(const char *text, uid_t uid, const char *job, struct ticket **out,
+                struct err *err)
 {
     AUTO_STR keys_dir = dirs_path(DIRS_CONFIG, "keys");
     AUTO_STR claims = dirs_path(DIRS_STATE, "tickets");
     AUTO_STR submission = job ? submission_of(job) : NULL;
     AUTO(ticket_keys) keys = NULL;
     AUTO(ticket) t = NULL;
-    AUTO(profile) p = NULL;
-    const char *digest = NULL;
-    json_t *profile;
-    int vms, own = 0;
     if (!keys_dir || !claims || (job && !submission))
         return err_oom(err);
     if (ticket_keys_load(keys_dir, &keys, err) < 0 ||
@@ -61,10 +59,74 @@ int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
         return -1;
     if (submission && ticket_claim(claims, t, submission, time(NULL), err) < 0)
         return -1;
-    if (rpc_unpack(t->grant, err, "ticket", "{s:o, s:i, s?s, s?b}", "profile", &profile,
-                   "vms", &vms, "digest", &digest, "own", &own) < 0 ||
+    *out = move(t);
+    return 0;
+}
+
+/* The one profile of the grant, or that of the cluster's machine. */
+static int granted(const json_t *grant, int64_t member, json_t **profile,
+                   const char **digest, struct members **keep, struct err *err)
+{
+    bool cluster = json_object_get(grant, "cluster") != NULL;
+    if (cluster != (member >= 0))
+        return err_set(err, E_PERM, "the ticket is for a %s",
+                       cluster ? "virtual cluster" : "profile");
+    if (!cluster)
+        return rpc_unpack((json_t *)grant, err, "ticket", "{s:o, s?s}", "profile",
+                          profile, "digest", digest);
+    if (members_place(grant, 0, keep, err) < 0)
+        return -1;
+    if ((uint64_t)member >= (*keep)->count)
+        return err_set(err, E_PERM, "the ticket is for %zu machines", (*keep)->count);
+    *profile = (*keep)->vm[member].profile;
+    *digest = (*keep)->vm[member].digest;
+    return 0;
+}
+
+int agent_ticket_plan(const char *text, uid_t uid, const char *job, uint32_t node,
+                      uint32_t nodes, json_t **out, struct err *err)
+{
+    AUTO(ticket) t = NULL;
+    AUTO(members) m = NULL;
+    if (take(text, uid, job, &t, err) < 0)
+        return -1;
+    const char *name = json_string_value(json_object_get(t->grant, "cluster"));
+    if (!name)
+        return err_set(err, E_PERM, "the ticket is for a profile");
+    if (nodes > 1 && json_is_true(json_object_get(t->grant, "networks")))
+        return err_set(err, E_INPUT,
+                       "cluster '%s' has networks of its own, which do not reach from "
+                       "node to node; ask for one node",
+                       name);
+    if (members_place(t->grant, nodes, &m, err) < 0)
+        return err_at(err, "cluster '%s'", name);
+    AUTO_JSON list = json_array();
+    for (size_t i = 0; list && i < m->count; i++)
+        if (m->vm[i].node == node)
+            json_array_append_new(
+                list, json_pack("{s:I, s:s, s:I, s:I}", "member", (json_int_t)i, "name",
+                                m->vm[i].name, "vcpus", (json_int_t)m->vm[i].vcpus,
+                                "memory_bytes", (json_int_t)m->vm[i].memory_bytes));
+    *out = json_pack("{s:O}", "machines", list);
+    return *out ? 0 : err_oom(err);
+}
+
+int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
+                 int64_t member, struct profile **out, bool *own, struct err *err)
+{
+    AUTO(ticket) t = NULL;
+    AUTO(members) keep = NULL;
+    AUTO(profile) p = NULL;
+    const char *digest = NULL;
+    json_t *profile = NULL;
+    int vms, users = 0;
+    if (take(text, uid, job, &t, err) < 0 ||
+        rpc_unpack(t->grant, err, "ticket", "{s:i, s?b}", "vms", &vms, "own", &users) <
+            0 ||
+        granted(t->grant, member, &profile, &digest, &keep, err) < 0 ||
         profile_from_json(profile, &p, err) < 0)
         return -1;
+    *own = users;
     if (job && count_of(a, job) >= vms)
         return err_set(err, E_PERM, "the ticket is for %d machine%s a node", vms,
                        vms == 1 ? "" : "s");

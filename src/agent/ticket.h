@@ -3,9 +3,16 @@
 #pragma once
 #include "agent/agent.h"
 
-/* The profile that the ticket grants uid for this job (NULL: not known). */
+/* The profile that the ticket grants uid for this job (NULL: not known). member: which
+ * machine of a virtual cluster, -1 for a ticket of one profile. *own: what it names is
+ * opened as the user. */
 int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
-                 struct profile **out, struct err *err);
+                 int64_t member, struct profile **out, bool *own, struct err *err);
+
+/* Which machines of the ticket's virtual cluster belong on node number `node` of the
+ * job's `nodes`: {"machines": [{"member", "name", "vcpus", "memory_bytes"}]}. */
+int agent_ticket_plan(const char *text, uid_t uid, const char *job, uint32_t node,
+                      uint32_t nodes, json_t **out, struct err *err);
 
 /* The machine's size from the job's: its share of the job's memory less what the
  * hypervisor takes (stated in lodge-slurm(8)), and all its CPUs. E_INPUT when the profile

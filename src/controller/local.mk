@@ -15,7 +15,7 @@ src_controller_libcontroller_la_SOURCES = \
 # What a program needs that links libcontroller.la, besides libproto and libbase.
 CONTROLLER_LIBS = src/controller/libcontroller.la src/store/libstore.la \
     src/proto/libticket.la src/image/libimage.la src/transport/libtransport.la \
-    src/profile/libprofile.la $(SQLITE_LIBS) $(XML2_LIBS)
+    src/place/libplace.la src/profile/libprofile.la $(SQLITE_LIBS) $(XML2_LIBS)
 
 sbin_PROGRAMS += lodged
 lodged_SOURCES = \

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ticket.issue: may this user boot this profile for a job, and does it fit? If so, the
- * resolved profile is signed for him (proto/ticket.h); nodes need ask nobody. Also who
- * may: profile.allow, profile.allowed.
+/* ticket.issue: may this user boot this profile (or virtual cluster) for a job, and does
+ * it fit? If so, the resolved profile is signed for him (proto/ticket.h); nodes need ask
+ * nobody. Also who may: profile.allow, profile.allowed.
  *
  * The grant in a ticket: {"profile": {...}, "vms": N a node, "digest": of the image or
- * absent, "own": the profile is the user's own, so what it names is opened as the user}. */
+ * absent, "own": the profile is the user's own, so what it names is opened as the user}.
+ * Of a cluster, in the place of "profile" and "digest": {"cluster": NAME, "members":
+ * [{"name", "count", "profile", "digest"?}], "placement", "per_node", "memory_mib",
+ * "cpus", "networks"}: see place/members.h. */
 #include "controller/handlers.h"
 
 #include <grp.h>
@@ -17,6 +20,7 @@
 #include "base/dirs.h"
 #include "base/str.h"
 #include "image/store.h"
+#include "place/members.h"
 #include "profile/document.h"
 #include "proto/ticket.h"
 #include "store/nodes.h"
@@ -183,8 +187,9 @@ static int own_profile(const char *document, const char *path, struct profile **
     return rc < 0 ? -1 : check_own(*out, err);
 }
 
+/* *own: it is a document of the user's, which gives him no more than a file would. */
 static int site_profile(const struct dispatch_call *c, const char *name,
-                        struct profile **out, struct err *err)
+                        struct profile **out, bool *own, struct err *err)
 {
     AUTO_T(json_t) q = json_pack("{s:s}", "name", name);
     AUTO_T(json_t) answer = NULL;
@@ -196,7 +201,9 @@ static int site_profile(const struct dispatch_call *c, const char *name,
         return -1;
     if (profile_from_json(json_object_get(answer, "profile"), out, err) < 0)
         return -1;
-    return may_boot(c, name, err);
+    const char *origin = json_string_value(json_object_get(answer, "origin"));
+    *own = c->uid != 0 && origin && !strcmp(origin, "own");
+    return *own ? check_own(*out, err) : may_boot(c, name, err);
 }
 
 /* --- does it fit -------------------------------------------------------------------- */
@@ -258,18 +265,20 @@ static int sign(const struct dispatch_call *c, int64_t gid, json_t *grant, char 
 }
 
 struct asked {
-    const char *profile, *document, *path, *image;
-    int64_t vms, gid, memory_mib, cpus;
+    const char *profile, *cluster, *document, *path, *image;
+    int64_t vms, gid, memory_mib, cpus, nodes;
 };
 
 static int read_asked(const struct dispatch_call *c, struct asked *a, struct err *err)
 {
-    static const char *const names[] = {"profile", "document", "path",
-                                        "image",   "vms",      "memory_mib",
-                                        "cpus",    "gid",      NULL};
+    static const char *const names[] = {"profile", "cluster", "document",   "path",
+                                        "image",   "vms",     "memory_mib", "cpus",
+                                        "nodes",   "gid",     NULL};
 
     if (dispatch_only(c, names, err) < 0 ||
         dispatch_text(c, "profile", false, &a->profile, err) < 0 ||
+        dispatch_text(c, "cluster", false, &a->cluster, err) < 0 ||
+        dispatch_number(c, "nodes", 0, MEMBERS_NODES_MAX, &a->nodes, err) < 0 ||
         dispatch_text(c, "document", false, &a->document, err) < 0 ||
         dispatch_text(c, "path", false, &a->path, err) < 0 ||
         dispatch_text(c, "image", false, &a->image, err) < 0 ||
@@ -278,11 +287,114 @@ static int read_asked(const struct dispatch_call *c, struct asked *a, struct err
         dispatch_number(c, "cpus", 0, CPUS_MAX, &a->cpus, err) < 0 ||
         dispatch_number(c, "gid", 0, UINT32_MAX - 1, &a->gid, err) < 0)
         return -1;
-    if (!a->profile == !a->document)
-        return err_set(err, E_USAGE, "give a profile's name or a document, not both");
+    if (!!a->profile + !!a->document + !!a->cluster != 1)
+        return err_set(err, E_USAGE,
+                       "give a profile's name, a document or a cluster's name");
+    if (a->cluster && a->image)
+        return err_set(err, E_USAGE, "a cluster's members have their own images");
     if (a->vms < 1)
         return err_set(err, E_USAGE, "at least one machine a node");
     return 0;
+}
+
+/* --- clusters ------------------------------------------------------------------------- */
+/* One member of cluster.show's answer into the grant's form. */
+static int grant_member(const struct dispatch_call *c, const json_t *member, bool *own,
+                        json_t *members, struct err *err)
+{
+    const char *name = json_string_value(json_object_get(member, "name"));
+    const char *profile = json_string_value(json_object_get(member, "profile"));
+    json_t *resolved = json_object_get(member, "resolved");
+    AUTO(profile) plain = NULL;
+    AUTO(profile) p = NULL;
+    AUTO_STR digest = NULL;
+    bool its_own = false;
+
+    if (!profile || !resolved)
+        return err_set(err, E_NOENT, "its profile is not there");
+    /* The right to boot it is the profile's; what the cluster changes is looked at when
+     * either is the user's own. */
+    if (site_profile(c, profile, &plain, &its_own, err) < 0 ||
+        profile_from_json(resolved, &p, err) < 0)
+        return -1;
+    *own |= its_own;
+    if ((*own && check_own(p, err) < 0) || digest_of(p, &digest, err) < 0)
+        return -1;
+    json_t *m = json_pack("{s:s, s:O, s:O, s:s*}", "name", name ? name : profile,
+                          "count", json_object_get(member, "count"), "profile",
+                          resolved, "digest", digest);
+    return !m || json_array_append_new(members, m) < 0 ? err_oom(err) : 0;
+}
+
+static int grant_cluster(const struct dispatch_call *c, const struct asked *a,
+                         json_t **grant, struct err *err)
+{
+    AUTO_T(json_t) q = json_pack("{s:s}", "name", a->cluster);
+    AUTO_T(json_t) answer = NULL;
+    AUTO_T(json_t) members = json_array();
+    json_t *member;
+    size_t i;
+
+    if (!q || !members)
+        return err_oom(err);
+    if (dispatch_call(c->dispatch, c->uid, c->embedded, "cluster.show", q, &answer,
+                      err) < 0)
+        return -1;
+    const char *origin = json_string_value(json_object_get(answer, "origin"));
+    bool own = c->uid != 0 && origin && !strcmp(origin, "own");
+    json_t *cluster = json_object_get(answer, "cluster");
+    json_array_foreach (json_object_get(cluster, "members"), i, member)
+        if (grant_member(c, member, &own, members, err) < 0)
+            return err_at(err, "cluster '%s', member '%s'", a->cluster,
+                          json_string_value(json_object_get(member, "name"))
+                              ? json_string_value(json_object_get(member, "name"))
+                              : "?");
+    bool networks = json_array_size(json_object_get(cluster, "networks")) > 0;
+    if (networks && a->nodes > 1)
+        return err_set(err, E_INPUT,
+                       "cluster '%s' has networks of its own, which do not reach from "
+                       "node to node; ask for one node",
+                       a->cluster);
+    *grant = json_pack(
+        "{s:s, s:O, s:O, s:O, s:I, s:I, s:b, s:b}", "cluster", a->cluster, "members",
+        members, "placement", json_object_get(cluster, "placement"), "per_node",
+        json_object_get(cluster, "per_node"), "memory_mib", (json_int_t)a->memory_mib,
+        "cpus", (json_int_t)a->cpus, "networks", networks, "own", own);
+    return *grant ? 0 : err_oom(err);
+}
+
+/* The machines are checked on as many nodes as are asked for; when that was not told, the
+ * nodes do it. */
+static int issue_cluster(const struct dispatch_call *c, const struct asked *a,
+                         json_t **result, struct err *err)
+{
+    AUTO_T(json_t) grant = NULL;
+    AUTO(members) m = NULL;
+    AUTO_STR text = NULL;
+    uint64_t expires = 0;
+
+    if (grant_cluster(c, a, &grant, err) < 0)
+        return -1;
+    if (members_place(grant, (uint32_t)a->nodes, &m, err) < 0)
+        return err_at(err, "cluster '%s'", a->cluster);
+    if (json_object_set_new(grant, "vms", json_integer((json_int_t)m->count)) < 0)
+        return err_oom(err);
+    AUTO_T(json_t) machines = json_array();
+    for (size_t i = 0; i < m->count; i++) {
+        const struct members_vm *vm = &m->vm[i];
+        json_array_append_new(machines,
+                              json_pack("{s:s, s:O?, s:I, s:I, s:I}", "name", vm->name,
+                                        "image", json_object_get(vm->profile, "image"),
+                                        "vcpus", (json_int_t)vm->vcpus, "memory_bytes",
+                                        (json_int_t)vm->memory_bytes, "node",
+                                        (json_int_t)vm->node));
+    }
+    if (sign(c, a->gid, grant, &text, &expires, err) < 0)
+        return -1;
+    *result = json_pack("{s:s, s:s, s:s, s:i, s:O, s:I}", "ticket", text, "profile",
+                        a->cluster, "cluster", a->cluster, "vms", 1, "machines",
+                        machines, "expires", (json_int_t)expires);
+    return *result ? 0 : err_oom(err);
 }
 
 static int ticket_issue_method(const struct dispatch_call *c, json_t **result,
@@ -293,9 +405,13 @@ static int ticket_issue_method(const struct dispatch_call *c, json_t **result,
     AUTO_STR digest = NULL;
     AUTO_STR text = NULL;
     uint64_t expires = 0;
+    bool own = true;
 
-    if (read_asked(c, &a, err) < 0 ||
-        (a.profile ? site_profile(c, a.profile, &p, err)
+    if (read_asked(c, &a, err) < 0)
+        return -1;
+    if (a.cluster)
+        return issue_cluster(c, &a, result, err);
+    if ((a.profile ? site_profile(c, a.profile, &p, &own, err)
                    : own_profile(a.document, a.path, &p, err)) < 0)
         return -1;
     if (a.image) {
@@ -308,7 +424,7 @@ static int ticket_issue_method(const struct dispatch_call *c, json_t **result,
     AUTO_T(json_t) json = profile_to_json(p);
     AUTO_T(json_t)
     grant = json_pack("{s:O, s:I, s:b}", "profile", json, "vms", (json_int_t)a.vms,
-                      "own", a.document != NULL || a.image != NULL);
+                      "own", own || a.image != NULL);
     if (!grant ||
         (digest && json_object_set_new(grant, "digest", json_string(digest)) < 0))
         return err_oom(err);
