@@ -4,7 +4,7 @@
  * How a scheduler's plugin calls it, as the task's user, by execve in the task's place:
  *
  *   lodge-exec [--vm NAME | --job ID] [--script FILE] [--socket PATH]
- *              [--pty | --no-pty] [--] ARGV...
+ *              [--requeue-wait SECONDS] [--calls] [--pty | --no-pty] [--] ARGV...
  *
  * The command gets ARGV as given, and environment, working directory, umask and resource
  * limits of this very process; the agent decides user and groups from who we are. Our
@@ -13,7 +13,9 @@
  * boots is waited for. With --script FILE the content of FILE runs in the place of
  * ARGV[0], for batch scripts that the guest does not have. A terminal is made when
  * standard input and output are terminals. LODGE_AGENT_SOCKET (or --socket) names the
- * agent's socket. The command and all its children end with us; a restart of the agent
+ * agent's socket. With --requeue-wait, when the node is to blame for a machine that did
+ * not come up, we wait so long to be killed: the job is being sent elsewhere, and shall not
+ * fail before. With --calls `srun` in the guest is run by us (client/call.h). The command and all its children end with us; a restart of the agent
  * they survive.
  *
  * We end as the command ended: same status, or by the same signal. Our own troubles are a
@@ -27,6 +29,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "client/call.h"
 #include "client/exec.h"
 #include "config.h"
 
@@ -37,14 +40,18 @@ static const char usage[] =
     "                  [--pty | --no-pty] [--] COMMAND [ARGUMENT]...\n"
     "Run a command in a guest as if it ran here.\n";
 
+static unsigned requeue_wait_s;
+
 static int trouble(const struct err *err)
 {
     fprintf(stderr, "lodge: %s\n", err->text);
+    if (err->code == E_UNAVAIL || err->code == E_SYS || err->code == E_HOST)
+        sleep(requeue_wait_s);
     return TROUBLE;
 }
 
 static int run(struct client_exec *x, struct command *c, char **argv,
-               const char *script)
+               const char *script, bool calls)
 {
     struct err err;
     int status = 0;
@@ -56,7 +63,10 @@ static int run(struct client_exec *x, struct command *c, char **argv,
     for (size_t i = 0; i < n; i++)
         if (!(c->argv[i] = strdup(argv[i])))
             return err_oom(&err), trouble(&err);
-    if (command_from_self(c, &err) < 0 || command_draw_token(c, &err) < 0 ||
+    if (calls && call_serve(x->vm, x->job, &err) < 0)
+        return trouble(&err);
+    if (command_from_self(c, &err) < 0 || call_adopt(c, &err) < 0 ||
+        command_draw_token(c, &err) < 0 ||
         (script && command_load_script(c, script, &err) < 0))
         return trouble(&err);
     c->die = true;
@@ -76,18 +86,22 @@ static int run(struct client_exec *x, struct command *c, char **argv,
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {{"vm", required_argument, NULL, 'v'},
-                                          {"job", required_argument, NULL, 'j'},
-                                          {"script", required_argument, NULL, 's'},
-                                          {"socket", required_argument, NULL, 'S'},
-                                          {"pty", no_argument, NULL, 'p'},
-                                          {"no-pty", no_argument, NULL, 'n'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option longs[] = {
+        {"vm", required_argument, NULL, 'v'},
+        {"job", required_argument, NULL, 'j'},
+        {"script", required_argument, NULL, 's'},
+        {"socket", required_argument, NULL, 'S'},
+        {"requeue-wait", required_argument, NULL, 'r'},
+        {"calls", no_argument, NULL, 'c'},
+        {"pty", no_argument, NULL, 'p'},
+        {"no-pty", no_argument, NULL, 'n'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {0}};
     struct client_exec x = {.fds = {0, 1, 2}};
     AUTO(command) c = command_new();
     const char *script = NULL;
+    bool calls = false;
     int opt;
     if (!c)
         return TROUBLE;
@@ -111,6 +125,12 @@ int main(int argc, char **argv)
             break;
         case 'S':
             setenv("LODGE_AGENT_SOCKET", optarg, 1);
+            break;
+        case 'r':
+            requeue_wait_s = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'c':
+            calls = true;
             break;
         case 'p':
             c->pty = true;
@@ -139,5 +159,5 @@ int main(int argc, char **argv)
         fputs("lodge: which VM? give --vm NAME or --job ID\n", stderr);
         return TROUBLE;
     }
-    return run(&x, c, argv + optind, script);
+    return run(&x, c, argv + optind, script, calls);
 }

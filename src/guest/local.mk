@@ -9,6 +9,7 @@ lodge_stage1_LDFLAGS = -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-s
 # One static program for any image: no library of the guest's, no NSS.
 pkglibexec_PROGRAMS += lodge-guest
 lodge_guest_SOURCES = \
+    src/guest/call.c src/guest/call.h \
     src/guest/copy.c src/guest/copy.h \
     src/guest/exec.c src/guest/exec.h \
     src/guest/exec_flow.c src/guest/exec_flow.h \

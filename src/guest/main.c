@@ -22,6 +22,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "config.h"
+#include "guest/call.h"
 #include "guest/guest.h"
 #include "guest/monitor.h"
 
@@ -160,6 +161,7 @@ static const char usage[] =
     "  --no-identity   leave the machine's name, users, clock and power alone\n"
     "  --worker        no supervisor\n"
     "  --daemon        started beside another init: what is done anyway\n"
+    "  --call-wait N   wait for an srun in this guest; lodge-exec starts it\n"
     "  --version\n";
 
 int main(int argc, char **argv)
@@ -180,6 +182,11 @@ int main(int argc, char **argv)
     bool worker_only = false;
     uint64_t number;
     int opt;
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    if (!o.pid1 && argc > 0 && !strcmp(slash ? slash + 1 : argv[0], "srun"))
+        return call_srun(argc, argv);
+    if (!o.pid1 && argc == 3 && !strcmp(argv[1], "--call-wait"))
+        return call_wait(argv[2]);
     log_open("lodge-guest", LOG_L_INFO);
     /* The kernel gives an init words of its command line that it does not know; a
      * container's init is told where to listen. */
@@ -226,5 +233,7 @@ int main(int argc, char **argv)
     }
     if (o.pid1)
         mount_basics();
+    if (!o.no_identity && geteuid() == 0)
+        call_make_directory();
     return worker_only ? work(&o) : supervise(&o);
 }

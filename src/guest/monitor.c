@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "guest/call.h"
 #include "guest/users.h"
 
 enum { GRACE_MS = 500 };
@@ -129,6 +130,10 @@ static void exec_file(const char *path, char **argv, char **env)
 /* Gives errno. */
 static int exec_command(char **argv, char **env)
 {
+    if (!strcmp(argv[0], "@lodge-guest")) {
+        exec_file("/proc/self/exe", argv, env);
+        return errno;
+    }
     if (strchr(argv[0], '/') || !*argv[0]) {
         exec_file(argv[0], argv, env);
         return errno;
@@ -197,6 +202,18 @@ static void go_to(const char *cwd, char **env)
         return;
 }
 
+/* A command that may call out finds our srun first. */
+static void put_call_path(char **env)
+{
+    char *path = call_path(env);
+    for (char **e = env; path && *e; e++)
+        if (str_starts(*e, "PATH=")) {
+            *e = path; /* both are this process's until exec */
+            return;
+        }
+    free(path);
+}
+
 static void plain_signals(void)
 {
     sigset_t none;
@@ -234,6 +251,7 @@ static void become(const struct monitor_start *start, int control)
     if (r < 0)
         fail(control, -r, "change to the user");
     umask(c->umask >= 0 ? c->umask : 022);
+    put_call_path(env);
     go_to(c->cwd, env);
     plain_signals();
     if (start->inside)

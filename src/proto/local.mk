@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LTLIBRARIES += src/proto/libproto.la
 src_proto_libproto_la_SOURCES = \
+    src/proto/call.c src/proto/call.h \
     src/proto/chan.c src/proto/chan.h src/proto/chan_int.h \
     src/proto/chan_stream.c \
     src/proto/chan_wire.c src/proto/chan_wire.h \
