@@ -10,30 +10,15 @@ lodge_skip_all_unless PLUGIN
 T=$LODGE_TEST_TMP
 P=$T/fake.xml
 
-profile() { # NAME [APPEND] [MEMORY] [MORE]: a profile of type fake
-    cat <<EOT
-<?xml version="1.0"?>
-<profile>
-  <name>$1</name>
-  <type>fake</type>
-  <memory>${3:-64}</memory>
-  <image>none</image>
-  ${2:+<append>$2</append>}
-</profile>
-EOT
-}
-profile fake >"$P"
-profile slow fake.boot-delay=20000 >"$T/slow.xml"
-profile broken fake.boot-fail >"$T/broken.xml"
-profile dying fake.die-after=2000 >"$T/dying.xml"
-profile large '' 100000 >"$T/large.xml"
+fake_profile fake >"$P"
+fake_profile slow fake.boot-delay=20000 >"$T/slow.xml"
+fake_profile broken fake.boot-fail >"$T/broken.xml"
+fake_profile dying fake.die-after=2000 >"$T/dying.xml"
+fake_profile large '' 100000 >"$T/large.xml"
 slurm_home $USER1
 slurm_home $USER2
 cd "$T"
 O=$T/o
-job() { timeout 90 "$@"; }
-head_lodge() { LODGE_RUN_DIR=$D/lodge/head "$B/lodge" "$@"; }
-state_of() { scontrol -o show job "$1" | grep -o 'JobState=[A-Z_]*'; }
 
 test_expect_success 'a cluster with the plugin, lodged and an agent a node' '
     slurm_up --conf "SchedulerParameters=batch_sched_delay=0,sched_min_interval=50000,nohold_on_prolog_fail" \
@@ -90,6 +75,93 @@ test_expect_success 'script on the host, steps in machines' '
     printf "host-none\nvm-fake\n" >want && test_cmp want $O && clean
 '
 
+# --- a virtual cluster ---------------------------------------------------------------
+cat >bunch.xml <<EOT
+<?xml version="1.0"?>
+<cluster>
+  <name>bunch</name>
+  <members>
+    <member profile="fake" name="head"/>
+    <member profile="fake" name="work" count="3"><memory>96</memory></member>
+  </members>
+</cluster>
+EOT
+test_expect_success 'a virtual cluster: its members over the nodes, the script in the first' '
+    head_lodge cluster add bunch.xml &&
+    job srun -N2 -n4 --vm-cluster=bunch sh -c "echo \$LODGE_VM \$LODGE_CLUSTER" | sed "s/-[0-9]* / /" | sort >out &&
+    printf "head0 bunch\nwork0 bunch\nwork1 bunch\nwork2 bunch\n" >want && test_cmp want out &&
+    printf "#!/bin/sh\n#SBATCH --vm-cluster=bunch -N2 -n4\necho script in \${LODGE_VM%%-*} of \$LODGE_VMS_ON_NODE\n" >c.sh &&
+    job sbatch -W -o $O c.sh && sed "s/-[0-9]*//g" $O >out &&
+    grep -x "script in head0 of head0,work." out && clean
+'
+test_expect_success 'a virtual cluster on one node, as an ordinary user, named by the environment' '
+    sed "s/bunch/duo/; s/count=\"3\"/count=\"1\"/" bunch.xml >duo.xml && head_lodge cluster add duo.xml &&
+    as $USER1 env SLURM_VM_CLUSTER=duo timeout 60 srun -N1 -n1 -c2 sh -c "echo \$LODGE_VMS_ON_NODE" | sed "s/-[0-9]*//g" >out &&
+    echo head0,work0 >want && test_cmp want out && clean
+'
+test_expect_success 'a virtual cluster that does not fit, is not there, or is no use: at submission' '
+    test_must_fail job sbatch -N5 --vm-cluster=bunch --wrap true 2>err && grep -q "ask for fewer nodes" err &&
+    test_must_fail job sbatch -N2 --mem=100M --vm-cluster=bunch --wrap true 2>err && grep -q "do not fit on 2 nodes" err &&
+    test_must_fail job sbatch -N2 --vm-cluster=bunc --wrap true 2>err && grep -q "bunch" err &&
+    test_must_fail job sbatch --vm-cluster=bunch --vm-profile=fake --wrap true 2>err && grep -q "not both" err &&
+    test_must_fail job sbatch --vm-cluster=bunch --vms-per-node=2 --wrap true 2>err && grep -q "the cluster says" err &&
+    test_must_fail job sbatch -N2 --vm-cluster=bunch --vm-dry-run --wrap true 2>err && grep -q "\"name\": \"work2\"" err &&
+    test -z "$(squeue -h)"
+'
+test_expect_success 'the cluster of a profile one may not boot is not for him either' '
+    fake_profile closed >closed.xml && head_lodge profile add closed.xml && head_lodge profile allow closed --user root &&
+    sed "s/bunch/shut/; s/profile=\"fake\" name=\"head\"/profile=\"closed\" name=\"head\"/" bunch.xml >shut.xml &&
+    head_lodge cluster add shut.xml &&
+    test_must_fail as $USER1 timeout 60 srun --vm-cluster=shut true 2>err && grep -q "may not boot profile .closed." err && clean
+'
+test_expect_success 'too few machines for the nodes, when only the nodes know: told to the user' '
+    sed "s/bunch/solo/; /work/d" bunch.xml >solo.xml && head_lodge cluster add solo.xml &&
+    test_must_fail job srun -n4 --vm-cluster=solo true 2>err && grep -q "ask for fewer nodes" err && clean
+'
+
+# --- srun in the script, which is in the machine ----------------------------------------
+cat >calls.sh <<\EOT
+#!/bin/bash
+export FOO=bar
+cd /usr
+echo "$LODGE_VM" >"$T/vm"
+srun -N2 -n2 -l sh -c 'echo "${LODGE_VM%%-*} $PWD $FOO $SLURM_PROCID of $SLURM_NTASKS"' | sort
+echo hello | srun -N1 -n1 cat
+srun -N1 -n1 sh -c 'exit 5' 2>/dev/null; echo "status $?"
+srun -N1 -n1 sh -c 'kill -9 $$' 2>/dev/null; echo "status $?"
+for i in 1 2 3 4; do srun -N1 -n1 --overlap echo "beside $i" & done | sort
+wait
+srun -N1 -n1 head -c 20000000 /dev/zero | md5sum
+for bad in --task-prolog=/bin/true --prolog=/bin/true --epilog=/bin/true --jobid=1 --chdir=/ --output=/tmp/x --input=/etc/hostname \
+    --bcast=/tmp/x --multi-prog --uid=0 --nodelist=/etc/passwd --mpi=../x --export=LD_PRELOAD=/x --unknown -o/tmp/x -D/; do
+    srun "$bad" -N1 -n1 true 2>err.$$ && echo "let through: $bad"
+    grep -q "not for srun in a machine" err.$$ || cat err.$$
+done
+srun -N1 -n1 true : --task-prolog=/bin/true -n1 true 2>err.$$ && echo "let through: a second job"
+rm -f err.$$
+EOT
+test_expect_success 'srun in a script in its machine: steps in all machines of the job, and nothing of the host' '
+    sed "s|\$T/vm|$T/vm|; s|err\.|$T/err.|g" calls.sh >calls2.sh && chmod 755 calls2.sh && chmod 1777 $T &&
+    as $USER1 timeout 120 sbatch -W -N2 -n2 -o $T/home.$USER1/o --vm-profile=fake $T/calls2.sh &&
+    cat >want <<-EOT &&
+	0: n1 /usr bar 0 of 2
+	1: n2 /usr bar 1 of 2
+	hello
+	status 5
+	status 137
+	beside 1
+	beside 2
+	beside 3
+	beside 4
+	$(head -c 20000000 /dev/zero | md5sum)
+	EOT
+    test_cmp want $T/home.$USER1/o && clean && rm -f err.*
+'
+test_expect_success 'srun in a script dies with its caller' '
+    printf "#!/bin/sh\nsrun -N1 -n1 sh -c \"echo on >$T/on.\\\$\\\$; sleep 100\" & sleep 3; kill \$!; wait \$!; echo over \$?\n" >k.sh &&
+    job sbatch -W -N1 -o $O --vm-profile=fake k.sh && grep -q "over 1[34]" $O && ls on.* && clean && rm -f on.*
+'
+
 test_expect_success 'unknown profile: at submission, one line, the nearest name, no job' '
     test_must_fail job sbatch --vm-profile=fakee --wrap true 2>err &&
     grep -q "no profile .fakee." err && test -z "$(squeue -h)"
@@ -111,7 +183,7 @@ test_expect_success 'too little memory that only the node sees: told to the user
     grep -q "ask for more with --mem" err && clean
 '
 test_expect_success 'a profile one may not boot; root may; again when allowed' '
-    profile secret >s.xml &&
+    fake_profile secret >s.xml &&
     head_lodge profile add s.xml &&
     head_lodge profile allow secret --user root &&
     test_must_fail as $USER1 timeout 60 srun --vm-profile=secret true 2>err &&
@@ -130,7 +202,7 @@ test_expect_success 'a machine that does not boot: the job fails with the reason
 test_expect_success 'scancel while it boots ends at once' '
     rm -f $O && id=$(sbatch --parsable -o $O --vm-profile=$T/slow.xml --wrap "echo ran") &&
     until_ok 20 sh -c "test \"\$(squeue -h -j $id -o %T)\" = RUNNING" && sleep 1 && scancel $id &&
-    until_ok 15 slurm_quiet && test "$(state_of $id)" = JobState=CANCELLED && ! grep -q ran $O && clean
+    until_ok 15 slurm_quiet && state_is $id CANCELLED && ! grep -q ran $O && clean
 '
 test_expect_success 'scancel while it runs: the script has its TERM' '
     printf "#!/bin/sh\ntrap \"echo bye; exit 0\" TERM\necho on\nsleep 100 & wait\n" >t.sh &&

@@ -3,7 +3,7 @@
 spankdir = $(libdir)/lodge
 spank_LTLIBRARIES = plugins/slurm/lodge.la
 plugins_slurm_lodge_la_SOURCES = \
-    plugins/slurm/cgroups.c plugins/slurm/lodge.c plugins/slurm/node.c \
+    plugins/slurm/cgroups.c plugins/slurm/fault.h plugins/slurm/lodge.c plugins/slurm/node.c \
     plugins/slurm/options.c plugins/slurm/plugin.h plugins/slurm/record.c \
     plugins/slurm/request.c plugins/slurm/submit.c plugins/slurm/task.c \
     src/proto/client.c src/proto/rpc.c \
@@ -16,7 +16,7 @@ plugins_slurm_lodge_la_DEPENDENCIES = plugins/slurm/plugin.map
 EXTRA_DIST += plugins/slurm/plugin.map
 
 pkglibexec_PROGRAMS += lodge-slurm
-lodge_slurm_SOURCES = plugins/slurm/slurm-helper.c \
+lodge_slurm_SOURCES = plugins/slurm/fault.h plugins/slurm/slurm-helper.c \
     src/proto/client.c src/proto/rpc.c \
     src/base/clock.c src/base/err.c src/base/fd.c src/base/proc.c src/base/str.c
 lodge_slurm_CPPFLAGS = $(AM_CPPFLAGS)

@@ -22,6 +22,7 @@
 #include "base/own.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "fault.h"
 #include "proto/client.h"
 
 enum {
@@ -53,6 +54,32 @@ static int agent_connect(const struct plugin_args *a, unsigned wait_ms,
     }
 }
 
+/* One request, sent again while the agent is being restarted: all that is asked here may
+ * be asked twice. Takes params. */
+static int agent_call(const struct plugin_args *a, const char *method, json_t *params,
+                      unsigned timeout_ms, unsigned wait_ms, json_t **answer,
+                      struct err *err)
+{
+    const struct rpc_client_opts opts = {.timeout_ms = timeout_ms};
+    AUTO_JSON owned = params;
+    uint64_t end = clock_ms() + timeout_ms;
+    struct err why = {0};
+
+    for (;;) {
+        AUTO(rpc_client) agent = NULL;
+        if (agent_connect(a, wait_ms, &agent, err) < 0)
+            return -1;
+        if (rpc_client_call(agent, method, json_incref(owned), &opts, answer, &why) ==
+            0)
+            return 0;
+        if (!str_ends(why.text, "closed the connection") || clock_ms() >= end) {
+            if (err)
+                *err = why;
+            return -1;
+        }
+    }
+}
+
 /* A message to slurmctld by scontrol, in a process of its own with a deadline. */
 static void helper(const struct plugin_args *a, const char *verb, uint32_t job,
                    const char *text)
@@ -72,7 +99,7 @@ static json_t *record_of(const char *control, uint32_t job, uid_t uid, struct er
 {
     AUTO_JSON said = json_loads(control, JSON_REJECT_DUPLICATES, NULL);
     const char *ticket, *profile;
-    int vms, host_script, keep, array;
+    int vms, host_script, keep, array, cluster = 0;
     const char *node = getenv("SLURMD_NODENAME");
     char host[64] = "node";
 
@@ -80,9 +107,10 @@ static json_t *record_of(const char *control, uint32_t job, uid_t uid, struct er
         err_set(err, E_INPUT, "the job's " PLUGIN_ENV " is damaged");
         return NULL;
     }
-    if (rpc_unpack(said, err, PLUGIN_ENV, "{s:s, s:s, s:i, s:b, s:b, s:b !}", "ticket",
-                   &ticket, "profile", &profile, "vms", &vms, "host_script",
-                   &host_script, "keep", &keep, "array", &array) < 0)
+    if (rpc_unpack(said, err, PLUGIN_ENV, "{s:s, s:s, s:i, s:b, s:b, s:b, s?b !}",
+                   "ticket", &ticket, "profile", &profile, "vms", &vms, "host_script",
+                   &host_script, "keep", &keep, "array", &array, "cluster",
+                   &cluster) < 0)
         return NULL;
     if (vms < 1 || vms > PLUGIN_VMS_MAX) {
         err_set(err, E_INPUT, "%d machines a node: give 1 to %d", vms, PLUGIN_VMS_MAX);
@@ -93,10 +121,11 @@ static json_t *record_of(const char *control, uint32_t job, uid_t uid, struct er
         host[strcspn(host, ".")] = '\0';
         node = host;
     }
-    json_t *r = json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:b, s:b, s:b}", "job",
-                          (json_int_t)job, "uid", (json_int_t)uid, "node", node,
-                          "ticket", ticket, "profile", profile, "vms", vms,
-                          "host_script", host_script, "keep", keep, "array", array);
+    json_t *r =
+        json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:b, s:b, s:b, s:b}", "job",
+                  (json_int_t)job, "uid", (json_int_t)uid, "node", node, "ticket",
+                  ticket, "profile", profile, "vms", vms, "host_script", host_script,
+                  "keep", keep, "array", array, "cluster", cluster);
     if (!r)
         err_oom(err);
     return r;
@@ -160,27 +189,32 @@ int node_prolog(spank_t sp, const struct plugin_args *a, struct err *err)
 
 /* --- the external step -------------------------------------------------------------
  */
-static char *vm_name(const char *node, const char *job, int i, int vms)
+/* What the job has on this node, and how it is shared: by a machine's part of the whole. */
+struct share {
+    uint64_t memory_mib, cpus; /* the job's here; 0: not known */
+    uint64_t memory_part, memory_whole, cpus_part, cpus_whole;
+};
+
+/* It becomes the guest's host name. */
+static char *vm_name(const char *first, const char *job, int i, int vms)
 {
-    char *name = vms == 1 ? str_printf("%s-%s", node, job)
-                          : str_printf("%s-%s-%d", node, job, i);
+    char *name = vms == 1 ? str_printf("%s-%s", first, job)
+                          : str_printf("%s-%s-%d", first, job, i);
 
     for (char *p = name; p && *p; p++)
-        if (*p == '_') /* it becomes the guest's host name */
+        if (*p == '_')
             *p = '-';
     return name;
 }
 
 static json_t *deployment(spank_t sp, const json_t *record, const char *name,
-                          const char *job, json_t *groups, struct err *err)
+                          const char *job, json_t *groups, const struct share *share,
+                          struct err *err)
 {
     uint32_t id = (uint32_t)json_integer_value(json_object_get(record, "job"));
     uint32_t restarts = 0;
     uid_t uid = 0;
     gid_t gid = 0;
-    uint64_t mib = 0;
-    uint16_t cpus = 0;
-    int vms = (int)json_integer_value(json_object_get(record, "vms"));
 
     if (spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS ||
         spank_get_item(sp, S_JOB_GID, &gid) != ESPANK_SUCCESS) {
@@ -188,8 +222,6 @@ static json_t *deployment(spank_t sp, const json_t *record, const char *name,
         return NULL;
     }
     spank_get_item(sp, S_SLURM_RESTART_COUNT, &restarts);
-    spank_get_item(sp, S_JOB_ALLOC_MEM, &mib);
-    spank_get_item(sp, S_JOB_NCPUS, &cpus);
     AUTO_STR request =
         str_printf("slurm-%" PRIu32 "-%" PRIu32 "-%s", id, restarts, name);
     json_t *d = json_pack("{s:s, s:s, s:s, s:O, s:I, s:I, s:b, s:b}", "name", name,
@@ -198,45 +230,108 @@ static json_t *deployment(spank_t sp, const json_t *record, const char *name,
                           "gid", (json_int_t)gid, "boot", 1, "wait", 0);
     if (d && json_object_size(groups))
         json_object_set(d, "cgroups", groups);
-    /* What the job has, shared among its machines here. */
-    if (d && mib)
-        json_object_set_new(d, "memory_bytes",
-                            json_integer((json_int_t)(mib << 20) / vms));
-    if (d && cpus)
-        json_object_set_new(d, "vcpus", json_integer(cpus / vms ? cpus / vms : 1));
+    uint64_t memory =
+        (share->memory_mib << 20) / share->memory_whole * share->memory_part;
+    uint64_t cpus = share->cpus * share->cpus_part / share->cpus_whole;
+    if (d && share->memory_mib)
+        json_object_set_new(d, "memory_bytes", json_integer((json_int_t)memory));
+    if (d && share->cpus)
+        json_object_set_new(d, "vcpus", json_integer(cpus ? (json_int_t)cpus : 1));
     if (!d)
         err_oom(err);
     return d;
 }
 
-static int deploy_all(spank_t sp, struct rpc_client *agent, json_t *record,
-                      const char *job, json_t *groups, struct err *err)
+/* Takes d. */
+static int deploy_one(const struct plugin_args *a, json_t *d, const char *name,
+                      json_t *names, struct err *err)
 {
-    const struct rpc_client_opts opts = {.timeout_ms = DEPLOY_MS};
+    if (!d || agent_call(a, "vm.deploy", d, DEPLOY_MS, PROLOG_MS, NULL, err) < 0)
+        return -1;
+    json_array_append_new(names, json_string(name));
+    return 0;
+}
+
+static int deploy_alike(spank_t sp, const struct plugin_args *a, json_t *record,
+                        const char *job, json_t *groups, struct share *share,
+                        json_t *names, struct err *err)
+{
     const char *node = json_string_value(json_object_get(record, "node"));
     int vms = (int)json_integer_value(json_object_get(record, "vms"));
-    json_t *names = json_array();
 
-    if (!names || json_object_set_new(record, "names", names) < 0)
-        return err_oom(err);
+    share->memory_part = share->cpus_part = 1;
+    share->memory_whole = share->cpus_whole = (uint64_t)vms;
     for (int i = 0; i < vms; i++) {
         AUTO_STR name = vm_name(node ? node : "node", job, i, vms);
-        AUTO_JSON answer = NULL;
         if (!name)
             return err_oom(err);
-        json_t *d = deployment(sp, record, name, job, groups, err);
-        if (!d || rpc_client_call(agent, "vm.deploy", d, &opts, &answer, err) < 0)
+        json_t *d = deployment(sp, record, name, job, groups, share, err);
+        if (deploy_one(a, d, name, names, err) < 0)
             return -1;
-        json_array_append_new(names, json_string(name));
     }
     return 0;
 }
 
-/* Whose fault is it? The node's: what another node might not have. */
-static bool node_fault(enum err_code code)
+static uint64_t part(const json_t *machine, const char *what)
 {
-    return code == E_UNAVAIL || code == E_SYS || code == E_IO || code == E_TIMEOUT ||
-           code == E_BUG || code == E_HOST || code == E_PROTO;
+    return (uint64_t)json_integer_value(json_object_get(machine, what));
+}
+
+/* Of a virtual cluster, this node's machines, as the agent finds them in the ticket. */
+static int deploy_cluster(spank_t sp, const struct plugin_args *a, json_t *record,
+                          const char *job, json_t *groups, struct share *share,
+                          json_t *names, struct err *err)
+{
+    uint32_t node = 0, nodes = 0;
+    AUTO_JSON plan = NULL;
+    json_t *machine;
+    size_t i;
+
+    if (spank_get_item(sp, S_JOB_NODEID, &node) != ESPANK_SUCCESS ||
+        spank_get_item(sp, S_JOB_NNODES, &nodes) != ESPANK_SUCCESS)
+        return err_set(err, E_BUG, "Slurm does not tell which of the nodes this is");
+    json_t *q = json_pack("{s:O, s:s, s:O, s:I, s:I}", "ticket",
+                          json_object_get(record, "ticket"), "job", job, "uid",
+                          json_object_get(record, "uid"), "node", (json_int_t)node,
+                          "nodes", (json_int_t)nodes);
+    if (!q || agent_call(a, "ticket.plan", q, DEPLOY_MS, PROLOG_MS, &plan, err) < 0)
+        return -1;
+    json_t *machines = json_object_get(plan, "machines");
+    json_array_foreach (machines, i, machine) {
+        share->memory_whole += part(machine, "memory_bytes") >> 20;
+        share->cpus_whole += part(machine, "vcpus");
+    }
+    json_array_foreach (machines, i, machine) {
+        const char *member = json_string_value(json_object_get(machine, "name"));
+        AUTO_STR name = vm_name(member ? member : "vm", job, 0, 1);
+        if (!name)
+            return err_oom(err);
+        share->memory_part = part(machine, "memory_bytes") >> 20;
+        share->cpus_part = part(machine, "vcpus");
+        json_t *d = deployment(sp, record, name, job, groups, share, err);
+        if (d)
+            json_object_set(d, "member", json_object_get(machine, "member"));
+        if (deploy_one(a, d, name, names, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int deploy_all(spank_t sp, const struct plugin_args *a, json_t *record,
+                      const char *job, json_t *groups, struct err *err)
+{
+    struct share share = {0};
+    uint16_t cpus = 0;
+    json_t *names = json_array();
+
+    if (!names || json_object_set_new(record, "names", names) < 0)
+        return err_oom(err);
+    spank_get_item(sp, S_JOB_ALLOC_MEM, &share.memory_mib);
+    spank_get_item(sp, S_JOB_NCPUS, &cpus);
+    share.cpus = cpus;
+    bool cluster = json_is_true(json_object_get(record, "cluster"));
+    return (cluster ? deploy_cluster : deploy_alike)(sp, a, record, job, groups, &share,
+                                                     names, err);
 }
 
 /* A child of this stepd, in its tracking group, for suspend and resume: see the helper.
@@ -261,7 +356,6 @@ static void sentinel(const struct plugin_args *a, uint32_t job, const char *name
 int node_extern(spank_t sp, const struct plugin_args *a, struct err *err)
 {
     AUTO_JSON record = NULL;
-    AUTO(rpc_client) agent = NULL;
     struct err why = {0};
     uint32_t job = 0, node = 0;
     int rc;
@@ -283,14 +377,14 @@ int node_extern(spank_t sp, const struct plugin_args *a, struct err *err)
     if (record_write(a->record, job, record, err) < 0)
         return -1;
     AUTO_JSON inside = cgroups_for_vm(groups);
-    rc = agent_connect(a, PROLOG_MS, &agent, &why);
-    if (rc == 0)
-        rc = deploy_all(sp, agent, record, name, inside, &why);
+    rc = deploy_all(sp, a, record, name, inside, &why);
     if (rc < 0)
         set_failed(record, why.text);
+    if (rc < 0 && fault_of_request(why.code))
+        json_object_set_new(record, "fault", json_true());
     if (record_write(a->record, job, record, err) < 0)
         return -1;
-    if (rc < 0 && node_fault(why.code))
+    if (rc < 0 && fault_of_request(why.code))
         helper(a, "requeue", job, why.text);
     if (rc == 0)
         sentinel(a, job, name,
@@ -303,9 +397,7 @@ int node_extern(spank_t sp, const struct plugin_args *a, struct err *err)
  */
 int node_epilog(spank_t sp, const struct plugin_args *a, struct err *err)
 {
-    const struct rpc_client_opts opts = {.timeout_ms = END_MS};
     AUTO_JSON record = NULL;
-    AUTO(rpc_client) agent = NULL;
     uint32_t job = 0;
     int rc;
 
@@ -318,10 +410,8 @@ int node_epilog(spank_t sp, const struct plugin_args *a, struct err *err)
     AUTO_STR plain = str_printf("%" PRIu32, job);
     if (!name)
         name = plain ? plain : "";
-    rc = agent_connect(a, EPILOG_MS, &agent, err);
-    if (rc == 0)
-        rc = rpc_client_call(agent, "job.end", json_pack("{s:s}", "job", name), &opts,
-                             NULL, err);
+    rc = agent_call(a, "job.end", json_pack("{s:s}", "job", name), END_MS, EPILOG_MS,
+                    NULL, err);
     if (rc < 0) {
         err_at(err, "job %s: its machines may still be here", name);
         helper(a, "drain", job, err->text);

@@ -10,7 +10,16 @@
 #include "base/own.h"
 #include "base/str.h"
 
-enum option { O_PROFILE, O_VMS, O_IMAGE, O_SCRIPT, O_KEEP, O_DRY_RUN, O_COUNT };
+enum option {
+    O_PROFILE,
+    O_CLUSTER,
+    O_VMS,
+    O_IMAGE,
+    O_SCRIPT,
+    O_KEEP,
+    O_DRY_RUN,
+    O_COUNT
+};
 
 static int take(int val, const char *optarg, int remote);
 
@@ -18,6 +27,9 @@ static int take(int val, const char *optarg, int remote);
 static struct spank_option table[O_COUNT] = {
     [O_PROFILE] = {"vm-profile", "NAME|FILE",
                    "run the job in virtual machines of this profile", 1, O_PROFILE,
+                   take},
+    [O_CLUSTER] = {"vm-cluster", "NAME",
+                   "run the job in the machines of this virtual cluster", 1, O_CLUSTER,
                    take},
     [O_VMS] = {"vms-per-node", "N", "virtual machines on each node (1)", 1, O_VMS,
                take},
@@ -33,7 +45,8 @@ static struct spank_option table[O_COUNT] = {
 };
 /* Behind SBATCH_, SALLOC_ or SLURM_ (srun). */
 static const char *const env_names[O_COUNT] = {
-    "VM_PROFILE", "VMS_PER_NODE", "VM_IMAGE", "VM_SCRIPT", "VM_KEEP", "VM_DRY_RUN",
+    "VM_PROFILE", "VM_CLUSTER", "VMS_PER_NODE", "VM_IMAGE",
+    "VM_SCRIPT",  "VM_KEEP",    "VM_DRY_RUN",
 };
 
 /* SPANK's callback has no place for a pointer: the one job of this process. */
@@ -86,10 +99,16 @@ int plugin_options_get(struct plugin_options *out, struct err *err)
     uint64_t n = 0;
 
     *out = (struct plugin_options){.profile = value(O_PROFILE),
+                                   .cluster = value(O_CLUSTER),
                                    .image = value(O_IMAGE),
                                    .keep = value(O_KEEP),
                                    .dry_run = value(O_DRY_RUN)};
-    if (!out->profile) {
+    /* Said on the command line, one outdoes the other in the environment. */
+    if (out->profile && out->cluster && !given[O_PROFILE] != !given[O_CLUSTER])
+        *(given[O_CLUSTER] ? &out->profile : &out->cluster) = NULL;
+    if (out->profile && out->cluster)
+        return err_set(err, E_USAGE, "give --vm-profile or --vm-cluster, not both");
+    if (!out->profile && !out->cluster) {
         if (given[O_VMS] || given[O_IMAGE] || given[O_SCRIPT] || given[O_KEEP] ||
             given[O_DRY_RUN])
             return err_set(err, E_USAGE,
@@ -97,6 +116,11 @@ int plugin_options_get(struct plugin_options *out, struct err *err)
                            "list' shows what there is");
         return 0;
     }
+    if (out->cluster && (vms || out->image))
+        return err_set(
+            err, E_USAGE,
+            "--vms-per-node and --vm-image are for --vm-profile; the cluster "
+            "says how many machines of what there are");
     if (vms && (!str_to_u64(vms, &n) || n < 1 || n > PLUGIN_VMS_MAX))
         return err_set(err, E_USAGE, "--vms-per-node=%s: give a number from 1 to %d",
                        vms, PLUGIN_VMS_MAX);

@@ -46,7 +46,8 @@ void plugin_args(int argc, char **argv, struct plugin_args *out);
 
 /* What the user asked for; one job a process, filled by Slurm's option callbacks. */
 struct plugin_options {
-    const char *profile; /* NAME or FILE; NULL: a job without us */
+    const char *profile; /* NAME or FILE; */
+    const char *cluster; /* or NAME; neither: a job without us */
     const char *image;
     unsigned vms; /* 0: not said */
     bool host_script, keep, dry_run;
@@ -61,6 +62,7 @@ int plugin_options_get(struct plugin_options *out, struct err *err);
 struct plugin_request {
     uint64_t memory_mib; /* a node */
     unsigned cpus;       /* a node */
+    unsigned nodes;      /* at least */
     bool array;          /* a job array: several jobs use the one ticket */
 };
 void plugin_request_get(struct plugin_request *out);

@@ -166,6 +166,7 @@ static void conclude(struct found *f, struct plugin_request *out)
     else if (!tasks && all && !nodes)
         tasks = 0;
     *out = (struct plugin_request){.memory_mib = mib(f->value[W_MEM]),
+                                   .nodes = nodes,
                                    .array = f->value[W_ARRAY] != NULL};
     if (per_task && (tasks || !all))
         out->cpus = per_task * (tasks ? tasks : 1);

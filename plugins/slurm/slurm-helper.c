@@ -5,10 +5,16 @@
  *       A child of the external step's slurmstepd, in that step's tracking group:
  * Slurm's suspend sends TSTP to it before it freezes the rest, resume CONT after. They
  *       become vm.pause and vm.resume of all the job's machines. First tells slurmctld
- * the profile, unless it is empty, as the job's AdminComment. keep PROGRAM ARG... Run the program; when it
- * has ended, stay until the job does, so that its machines can be looked at. drain
- * JOBID REASON, requeue JOBID REASON This node has a fault: drain it, with the reason;
- * requeue also sends the job elsewhere (or fails it, if it cannot be requeued). */
+ *       the profile, unless it is empty, as the job's AdminComment. A child of it waits
+ *       for the machines to come up: see watch().
+ *   keep PROGRAM ARG...
+ *       Run the program; when it has ended, stay until the job does, so that its machines
+ *       can be looked at.
+ *   name JOBID
+ *       "42_7" for an array task, else the number.
+ *   drain JOBID REASON, requeue JOBID REASON
+ *       This node has a fault: drain it, with the reason; requeue also sends the job
+ *       elsewhere (or fails it, if it cannot be requeued). */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,9 +34,10 @@
 #include "base/own.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "fault.h"
 #include "proto/client.h"
 
-enum { SCONTROL_MS = 8000, VERB_MS = 60000 };
+enum { SCONTROL_MS = 8000, VERB_MS = 60000, BEGIN_MS = 3600000 };
 
 static int scontrol(const char *a, const char *b, const char *c, const char *d,
                     struct err *err)
@@ -165,6 +172,53 @@ static int all(const char *socket, const char *job, const char *verb, struct err
     return rc;
 }
 
+/* The first machine of the job that failed by the node's fault: why; the caller's. */
+static char *node_fault(const char *socket, const char *job, bool *known)
+{
+    const struct rpc_client_opts opts = {.timeout_ms = VERB_MS};
+    AUTO(rpc_client) c = NULL;
+    AUTO_JSON list = NULL;
+    json_t *vm;
+    size_t i;
+
+    *known = rpc_client_connect(socket, &c, NULL) == 0 &&
+             rpc_client_call(c, "vm.list", json_pack("{s:s}", "job", job), &opts, &list,
+                             NULL) == 0;
+    json_array_foreach (json_object_get(list, "vms"), i, vm) {
+        json_t *why = json_object_get(vm, "why");
+        const char *code = json_string_value(json_object_get(why, "code"));
+        const char *text = json_string_value(json_object_get(why, "text"));
+        if (code && text && fault_of_machine(err_code_parse(code)))
+            return strdup(text);
+    }
+    return NULL;
+}
+
+/* Wait until the job's machines are up or failed; what the node is to blame for drains it
+ * and sends the job elsewhere. The agent may be away for a moment meanwhile. */
+static void watch(const char *id, const char *job, const char *socket)
+{
+    enum { TRIES = 100, PAUSE_MS = 300 };
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    const struct rpc_client_opts opts = {.timeout_ms = BEGIN_MS};
+    bool known = false;
+
+    for (int i = 0; i < TRIES && !known; i++) {
+        AUTO(rpc_client) c = NULL;
+        if (rpc_client_connect(socket, &c, NULL) == 0 &&
+            rpc_client_call(c, "job.begin", json_pack("{s:s}", "job", job), &opts, NULL,
+                            NULL) == 0)
+            return;
+        AUTO_STR why = node_fault(socket, job, &known);
+        char *words[] = {(char *)id, why, NULL};
+        struct err err = {0};
+        if (why && verb_requeue(2, words, &err) < 0)
+            fprintf(stderr, "lodge-slurm: requeue of job %s: %s\n", id, err.text);
+        if (!known)
+            nanosleep(&pause, NULL);
+    }
+}
+
 static int verb_sentinel(int argc, char **argv, struct err *err)
 {
     const char *id = argv[0], *job = argv[1], *socket = argv[2];
@@ -181,6 +235,11 @@ static int verb_sentinel(int argc, char **argv, struct err *err)
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGHUP, SIG_IGN);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* The machines come up meanwhile; the watch ends with the step, as we do. */
+    if (fork() == 0) {
+        watch(id, job, socket);
+        _exit(0);
+    }
     /* The task is put there a little after us; without cgroups it never is. */
     for (int i = 0; i < 20 && !join(); i++)
         nanosleep(&pause, NULL);

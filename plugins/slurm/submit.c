@@ -32,7 +32,11 @@ static json_t *ask(const struct plugin_options *o, const struct plugin_request *
 
     if (!q)
         goto oom;
-    if (is_file(o->profile)) {
+    if (o->cluster) {
+        if (json_object_set_new(q, "cluster", json_string(o->cluster)) < 0 ||
+            (r->nodes && json_object_set_new(q, "nodes", json_integer(r->nodes)) < 0))
+            goto oom;
+    } else if (is_file(o->profile)) {
         if (fd_read_file(o->profile, DOCUMENT_MAX, &text, NULL, err) < 0) {
             err_at(err, "--vm-profile");
             return NULL;
@@ -92,11 +96,12 @@ static int issue(const struct plugin_args *a, json_t *q, json_t **answer,
 /* What the nodes are told. The ticket is signed; the rest is the user's to choose. */
 static char *control(const struct plugin_options *o, bool array, const json_t *answer)
 {
-    AUTO_JSON job = json_pack("{s:O, s:O, s:O, s:b, s:b, s:b}", "ticket",
-                              json_object_get(answer, "ticket"), "profile",
-                              json_object_get(answer, "profile"), "vms",
-                              json_object_get(answer, "vms"), "host_script",
-                              o->host_script, "keep", o->keep, "array", array);
+    AUTO_JSON job =
+        json_pack("{s:O, s:O, s:O, s:b, s:b, s:b, s:b}", "ticket",
+                  json_object_get(answer, "ticket"), "profile",
+                  json_object_get(answer, "profile"), "vms",
+                  json_object_get(answer, "vms"), "host_script", o->host_script, "keep",
+                  o->keep, "array", array, "cluster", o->cluster != NULL);
 
     return job ? json_dumps(job, JSON_COMPACT) : NULL;
 }
@@ -119,7 +124,7 @@ int plugin_submit(spank_t sp, const struct plugin_args *a, struct err *err)
 
     if (plugin_options_get(&o, err) < 0)
         return -1;
-    if (!o.profile)
+    if (!o.profile && !o.cluster)
         return 0;
     /* srun inside a job: a step runs where its job's machines are. */
     if (spank_context() == S_CTX_LOCAL && getenv("SLURM_JOB_ID"))

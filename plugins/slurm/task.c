@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/own.h"
 #include "base/str.h"
 
-enum { OUR_WORDS = 10 };
+enum { OUR_WORDS = 12, REQUEUE_S = 20 };
+#define REQUEUE_WAIT "20"
 
 /* Where the task finds its machines: for people and for MPI start scripts. */
 static void tell_names(spank_t sp, const json_t *record, const char *vm)
@@ -29,16 +31,20 @@ static void tell_names(spank_t sp, const json_t *record, const char *vm)
     spank_setenv(sp, "LODGE_VMS_ON_NODE", list ? list : vm, 1);
     spank_setenv(sp, "LODGE_PROFILE",
                  json_string_value(json_object_get(record, "profile")), 1);
+    if (json_is_true(json_object_get(record, "cluster")))
+        spank_setenv(sp, "LODGE_CLUSTER",
+                     json_string_value(json_object_get(record, "profile")), 1);
     spank_setenv(sp, "LODGE_NODE", json_string_value(json_object_get(record, "node")),
                  1);
 }
 
 /* lodge-exec --socket SOCKET --vm NAME [--script FILE] -- COMMAND...; *out is ours. */
 static char **words(spank_t sp, const struct plugin_args *a, const json_t *record,
-                    const char *vm, bool batch, struct err *err)
+                    const char *vm, uint32_t step, struct err *err)
 {
     char **argv = NULL;
     int argc = 0, n = 0;
+    bool batch = step == STEP_BATCH;
 
     if (spank_get_item(sp, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1) {
         err_set(err, E_BUG, "Slurm does not tell the task's command");
@@ -58,6 +64,10 @@ static char **words(spank_t sp, const struct plugin_args *a, const json_t *recor
     out[n++] = (char *)a->agent;
     out[n++] = "--vm";
     out[n++] = (char *)vm;
+    out[n++] = "--requeue-wait";
+    out[n++] = REQUEUE_WAIT;
+    if (batch || step == STEP_INTERACTIVE)
+        out[n++] = "--calls";
     if (batch) {
         out[n++] = "--script";
         out[n++] = argv[0];
@@ -84,8 +94,13 @@ int task_init(spank_t sp, const struct plugin_args *a, struct err *err)
     if (step == STEP_BATCH && json_is_true(json_object_get(record, "host_script")))
         return 0;
     const char *failed = json_string_value(json_object_get(record, "failed"));
-    if (failed)
+    if (failed) {
+        const struct timespec wait = {.tv_sec = REQUEUE_S};
+        /* The node's fault: the job is being requeued, and shall not fail before. */
+        if (json_is_true(json_object_get(record, "fault")))
+            nanosleep(&wait, NULL);
         return err_set(err, E_FAIL, "%s", failed);
+    }
     json_t *names = json_object_get(record, "names");
     size_t count = json_array_size(names);
     if (!count)
@@ -98,7 +113,7 @@ int task_init(spank_t sp, const struct plugin_args *a, struct err *err)
     tell_names(sp, record, vm);
     if (spank_get_item(sp, S_JOB_ENV, &env) != ESPANK_SUCCESS)
         return err_set(err, E_BUG, "Slurm does not tell the task's environment");
-    char **argv = words(sp, a, record, vm, step == STEP_BATCH, err);
+    char **argv = words(sp, a, record, vm, step, err);
     if (!argv)
         return -1;
     execve(argv[0], argv, env);

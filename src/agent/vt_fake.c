@@ -4,7 +4,9 @@
  * tests and dry runs. Words in the profile's append play faults and delays:
  *
  *   fake.boot-delay=MS   fake.boot-fail   fake.pause-fail   fake.destroy-delay=MS
- *   fake.never-ready     fake.die-after=MS */
+ *   fake.never-ready     fake.die-after=MS
+ *   fake.node-fault      fails as a node without hypervisor does, where the file
+ *                        fake.node-fault is in the state directory */
 #include "agent/vt.h"
 
 #include <signal.h>
@@ -58,6 +60,9 @@ static int fake_boot(struct vt_run *r, struct err *err)
     nap(knob(r->profile, "fake.boot-delay"));
     if (knob(r->profile, "fake.boot-fail"))
         return err_set(err, E_FAIL, "the profile asked for a boot that fails");
+    AUTO_STR fault = dirs_path(DIRS_STATE, "fake.node-fault");
+    if (knob(r->profile, "fake.node-fault") && fault && access(fault, F_OK) == 0)
+        return err_set(err, E_UNAVAIL, "this node has no hypervisor (fake.node-fault)");
     AUTO_STR program = dirs_path(DIRS_LIBEXEC, "lodge-guest");
     AUTO_STR socket = str_printf("%s/own/guest.sock", r->dir);
     if (!program || !socket)

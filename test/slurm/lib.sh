@@ -39,6 +39,8 @@ slurm_lodged() {
 }
 
 slurm_down() { "$C" stop "$D"; }
+# After the case that starts it: nothing else makes sense without a cluster.
+slurm_or_end() { test -f "$D/cluster" || test_done; }
 
 # For test/lib.sh: also when a signal ends the test.
 lodge_take_away() { test ! -f "$D/cluster" || slurm_down; }
@@ -64,7 +66,12 @@ until_ok() {
         sleep 0.2
     done
 }
-slurm_quiet() { test -z "$(squeue -h)" && test "$(sinfo -h -N -o %t | sort -u)" = idle; }
+# Of these nodes: a test may keep another for what takes long.
+slurm_nodes=n1,n2
+slurm_quiet() {
+    test -z "$(squeue -h -w $slurm_nodes)" && test -z "$(squeue -h -t PENDING)" &&
+        test "$(sinfo -h -N -n $slurm_nodes -o %t | sort -u)" = idle
+}
 
 # clean: no job, all nodes idle, and nothing of any job left on a node
 clean() {
@@ -79,11 +86,14 @@ clean() {
     }
 }
 slurm_residue() {
-    for slurm_n in n1 n2; do
+    for slurm_n in $(echo $slurm_nodes | tr , " "); do
         "$C" exec "$D" $slurm_n sh -c '
             ls -A /run/lodge/slurm 2>/dev/null | sed "s/^/record /"
             ls -A /run/lodge/vms 2>/dev/null | sed "s/^/run directory of VM /"
             ls -A "$1/state/vms" 2>/dev/null | sed "s/^/row of VM /"
+            ls -A "$1/state/scratch" 2>/dev/null | sed "s/^/scratch file /"
+            findmnt -rno TARGET | grep -e "^/run/lodge/" -e "^$1/state/" | sed "s/^/mount /"
+            grep -E "HugePages_Rsvd: *[1-9]" /proc/meminfo
             find /sys/fs/cgroup -name "job_*" -type d 2>/dev/null | sed "s/^/cgroup /"
             ip -o link | grep -v "lo:\|eth0" | sed "s/^/link /"
             ps axo pid,args | grep -E "[l]odge-guest|[l]odge-vmm|[q]emu-system|[l]odge-slurm|[l]odge-exec" | sed "s/^/process /"
@@ -96,3 +106,23 @@ slurm_empty() { test -z "$(slurm_residue)"; }
 vm_states() {
     "$C" exec "$D" "$1" env LODGE_AGENT_SOCKET=/run/lodge/agent.sock "$B/lodge" vm list --noheader -o STATE
 }
+
+# fake_profile NAME [APPEND] [MEMORY]: a profile of type fake
+fake_profile() {
+    cat <<EOT
+<?xml version="1.0"?>
+<profile>
+  <name>$1</name>
+  <type>fake</type>
+  <memory>${3:-64}</memory>
+  <image>none</image>
+  ${2:+<append>$2</append>}
+</profile>
+EOT
+}
+job() { timeout 120 "$@"; }
+head_lodge() { LODGE_RUN_DIR=$D/lodge/head "$B/lodge" "$@"; }
+job_field() { scontrol -o show job "$1" | tr " " "\n" | sed -n "s/^$2=//p" | head -n 1; }
+state_of() { job_field "$1" JobState; }
+state_is() { test "$(state_of "$1")" = "$2"; }
+node_reason() { sinfo -h -N -n "$1" -o %E | head -n 1; }
