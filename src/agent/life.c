@@ -20,10 +20,11 @@
 #include "base/proc.h"
 
 enum {
-    GRACE_MS = 30000,   /* for a guest to shut down */
-    LEASE_MS = 30000,   /* for a holder to come back after our restart */
-    DESTROY_MS = 60000, /* for one try to take a VM down */
-    STAGE_MS = 300000,  /* staging and start, without the guest's own boot */
+    GRACE_MS = 30000,         /* for a guest to shut down */
+    LEASE_MS = 30000,         /* for a holder to come back after our restart */
+    DESTROY_MS = 60000,       /* for one try to take a VM down */
+    STAGE_MS = 300000,        /* staging and start, without the guest's own boot */
+    CUT_MS = 6 * 3600 * 1000, /* all of a checkpoint */
     RETRY_MAX_MS = 30000
 };
 
@@ -97,7 +98,7 @@ static int act(struct vm *vm, enum vt_verb verb, const char *what, unsigned time
     if (vm->work)
         return err_set(err, E_BUSY, "VM '%s' is busy with another action", vm->name);
     /* The order is read in the fork only: it may live on this stack. */
-    struct vt_order order = {.vm = vm, .verb = verb};
+    struct vt_order order = {.vm = vm, .verb = verb, .args = vm->cut};
     struct work_spec spec = {.event = vm->agent->event,
                              .what = what,
                              .run = vt_work,
@@ -173,6 +174,7 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
     vm->retries = 0;
     images_release(vm);
     json_object_clear(vm->vt);
+    json_decref(move(vm->cut));
     vm->stages[STAGE_ENDED] = clock_wall_ms();
     force_step(vm, vm->failing ? EV_FAIL : EV_CLEANED);
     if (vm->doomed)
@@ -181,9 +183,12 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
         life_notify(vm);
 }
 
+static void cut_told(struct vm *vm, json_t *result, const struct err *why);
+
 static void start_destroy(struct vm *vm)
 {
     struct err err;
+    cut_told(vm, NULL, NULL);
     set_timer(vm, &vm->timer, 0, NULL);
     set_timer(vm, &vm->limit, 0, NULL);
     vm->pid_watch = sd_event_source_disable_unref(vm->pid_watch);
@@ -291,6 +296,7 @@ int life_stop(struct vm *vm, bool grace, bool doom, struct err *err)
         return -1;
     if (again && (grace || vm->forced))
         return 0;
+    cut_told(vm, NULL, NULL);
     work_cancel(move(vm->work));
     if (grace && was_running && guest_shutdown(vm)) {
         set_timer(vm, &vm->timer, GRACE_MS, on_grace_over);
@@ -398,6 +404,8 @@ static void on_booted(void *arg, json_t *result, const struct err *why)
     vm->vt = json_incref(vt);
     vm->pid = pid;
     vm->pid_start = proc_start_time(pid);
+    /* Started again after its end, it boots. */
+    json_decref(move(vm->from));
     vm->stages[STAGE_STARTED] = clock_wall_ms();
     save(vm);
     attach(vm);
@@ -463,6 +471,132 @@ int life_pause(struct vm *vm, bool pause, struct err *err)
     return 0;
 }
 
+/* --- checkpoint ------------------------------------------------------------------------ */
+
+struct life_cut {
+    work_note_f note;
+    work_done_f done;
+    void *arg;
+};
+
+static void cut_told(struct vm *vm, json_t *result, const struct err *why)
+{
+    struct life_cut *c = move(vm->cutting);
+    struct err ended;
+    err_set(&ended, E_CANCELLED, "VM '%s' was stopped meanwhile", vm->name);
+    if (c)
+        c->done(c->arg, result, result || why ? why : &ended);
+    free(c);
+}
+
+static void on_cut_note(void *arg, json_t *note)
+{
+    struct vm *vm = arg;
+    if (vm->cutting && vm->cutting->note)
+        vm->cutting->note(vm->cutting->arg, note);
+}
+
+/* It runs, or is paused, as before. */
+static void cut_over(struct vm *vm)
+{
+    bool paused = json_is_true(json_object_get(vm->cut, "paused"));
+    json_decref(move(vm->cut));
+    force_step(vm, paused ? EV_PAUSE : EV_RESUME);
+    life_notify(vm);
+}
+
+static void on_recovered(void *arg, json_t *result, const struct err *why)
+{
+    struct vm *vm = arg;
+    struct err failed = vm->act;
+    vm->work = NULL;
+    if (why) {
+        life_fail(vm, why);
+        return;
+    }
+    cut_over(vm);
+    cut_told(vm, NULL, &failed);
+}
+
+/* The checkpoint came to nothing: the machine goes on. */
+static void recover(struct vm *vm, const struct err *why)
+{
+    struct err err;
+    if (act(vm, VT_RECOVER, "giving up a checkpoint", DESTROY_MS, NULL, on_recovered,
+            &err) < 0)
+        life_fail(vm, &err);
+    else
+        vm->act = *why;
+}
+
+static void on_cut(void *arg, json_t *result, const struct err *why)
+{
+    struct vm *vm = arg;
+    vm->work = NULL;
+    if (why) {
+        struct log_ctx ctx = ctx_of(vm);
+        log_warn(&ctx, "no checkpoint: %s", why->text);
+        recover(vm, why);
+        return;
+    }
+    if (!json_is_true(json_object_get(vm->cut, "stop"))) {
+        cut_over(vm);
+        cut_told(vm, result, NULL);
+        return;
+    }
+    json_decref(move(vm->cut));
+    struct life_cut *c = move(vm->cutting);
+    force_step(vm, EV_STOP);
+    start_destroy(vm);
+    vm->cutting = c;
+    cut_told(vm, result, NULL);
+}
+
+int life_checkpoint(struct vm *vm, json_t *cut, work_note_f note, work_done_f done,
+                    void *arg, struct err *err)
+{
+    AUTO_JSON own = cut;
+    const struct vt_ops *ops = vt_find(vm->profile->type);
+    if (!ops->checkpoint)
+        return err_set(err, E_UNAVAIL,
+                       "type '%s' cannot checkpoint; change the "
+                       "profile's type to hpc, kvm or qemu",
+                       ops->name);
+    if (vm->work)
+        return err_set(err, E_BUSY, "VM '%s' is busy with another action", vm->name);
+    struct life_cut *c = calloc(1, sizeof *c);
+    if (!own || !c) {
+        free(c);
+        return err_oom(err);
+    }
+    *c = (struct life_cut){.note = note, .done = done, .arg = arg};
+    json_object_set_new(own, "paused", json_boolean(vm->state == VM_PAUSED));
+    vm->cut = json_incref(own);
+    if (step(vm, EV_CHECKPOINT, err) < 0) {
+        json_decref(move(vm->cut));
+        free(c);
+        return -1;
+    }
+    if (act(vm, VT_CHECKPOINT, "checkpoint", CUT_MS, on_cut_note, on_cut, err) < 0) {
+        free(c);
+        cut_over(vm);
+        return -1;
+    }
+    vm->cutting = c;
+    return 0;
+}
+
+void life_checkpoint_cancel(struct vm *vm)
+{
+    struct err why;
+    free(move(vm->cutting));
+    if (vm->state != VM_CHECKPOINTING)
+        return;
+    work_cancel(move(vm->work));
+    err_set(&why, E_CANCELLED, "the checkpoint was given up");
+    recover(vm, &why);
+}
+
 /* --- after a restart
  * ------------------------------------------------------------------ */
 
@@ -506,6 +640,12 @@ void life_adopt(struct vm *vm)
         if (!vm->pid)
             break;
         attach(vm);
+        return;
+    case VM_CHECKPOINTING:
+        log_info(&ctx, "its checkpoint was interrupted: it goes on without");
+        attach(vm);
+        err_set(&err, E_CANCELLED, "the agent was restarted");
+        recover(vm, &err);
         return;
     default:
         attach(vm);

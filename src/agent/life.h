@@ -2,6 +2,7 @@
 /* A VM's way through its states: each function writes the row, then acts. */
 #pragma once
 #include "agent/agent.h"
+#include "agent/work.h"
 
 /* What a caller waits for. */
 enum life_until {
@@ -16,6 +17,13 @@ typedef void (*life_told_f)(void *arg, struct vm *vm, const struct err *why);
 int life_define(struct agent *a, struct vm *vm, struct err *err);
 int life_boot(struct vm *vm, struct err *err);
 int life_pause(struct vm *vm, bool pause, struct err *err);
+/* cut as in vm.h, stolen. With "stop" the machine ends after success. note: progress;
+ * done: the result of VT_CHECKPOINT (borrowed), or why not; then the machine goes on
+ * or is being ended. */
+int life_checkpoint(struct vm *vm, json_t *cut, work_note_f note, work_done_f done,
+                    void *arg, struct err *err);
+/* Whoever asked went away: give it up. */
+void life_checkpoint_cancel(struct vm *vm);
 /* With grace the guest is asked to shut down first. doom: forget it afterwards. */
 int life_stop(struct vm *vm, bool grace, bool doom, struct err *err);
 /* It went wrong: stop it and keep why. */

@@ -2,6 +2,7 @@
 pkglibexec_PROGRAMS += lodge-agent
 lodge_agent_SOURCES = \
     src/agent/agent.h \
+    src/agent/checkpoint.c src/agent/checkpoint.h \
     src/agent/console.c src/agent/console.h \
     src/agent/facts.c \
     src/agent/guest.c src/agent/guest.h \
@@ -15,9 +16,11 @@ lodge_agent_SOURCES = \
     src/agent/methods.c src/agent/methods.h \
     src/agent/part_cgroup.c src/agent/part_net.c src/agent/part_scratch.c \
     src/agent/part_share.c src/agent/parts.h \
+    src/agent/owner.c src/agent/owner.h \
     src/agent/plan.c src/agent/plan.h \
     src/agent/reclaim.c src/agent/reclaim.h \
     src/agent/reserve.c src/agent/reserve.h \
+    src/agent/snap.c src/agent/snap.h src/agent/snap_dir.c \
     src/agent/sock.c src/agent/sock.h \
     src/agent/stage.c src/agent/stage.h \
     src/agent/state.c src/agent/state.h \
@@ -31,15 +34,16 @@ if WITH_LIBVIRT
 lodge_agent_SOURCES += \
     src/agent/rootfs.c src/agent/rootfs.h \
     src/agent/vt_api.c src/agent/vt_api.h \
+    src/agent/vt_domain.h src/agent/vt_domain_snap.c \
     src/agent/vt_libvirt.c
 endif
 if WITH_VMM
 lodge_agent_SOURCES += src/agent/vt_hpc.c
 endif
-lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS)
-lodge_agent_LDADD = src/node/libnode.la src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \
+lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS) $(XXHASH_CFLAGS)
+lodge_agent_LDADD = src/ckpt/libckpt.la src/node/libnode.la src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \
     src/proto/libticket.la src/proto/libproto.la src/base/libbase.la \
-    $(XML2_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+    $(XML2_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XXHASH_LIBS)
 if WITH_SANITIZERS
 if WITH_LIBVIRT
 # The sanitizer stands in for xdr functions that it looks up when the program starts; it

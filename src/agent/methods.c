@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/checkpoint.h"
 #include "agent/console.h"
 #include "agent/images.h"
 #include "agent/reserve.h"
@@ -237,6 +238,8 @@ const struct rpc_method agent_methods[] = {
     {"vm.load", method_load},
     {"vm.console", do_console},
     {"vm.stats", do_stats},
+    {"vm.checkpoint", checkpoint_save},
+    {"vm.restore", checkpoint_restore},
     {"job.begin", method_job_begin},
     {"job.end", method_job_end},
     {"ticket.plan", method_ticket_plan},

@@ -5,17 +5,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/owner.h"
 #include "agent/plan.h"
+#include "agent/snap.h"
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/proc.h"
@@ -74,6 +72,12 @@ int scratch_make(struct vt_run *r, struct err *err)
         /* 0711: QEMU, as the owner, must reach its own by name. */
         if (own++ == 0 && (fd_mkdirs(dir, 0711, err) < 0 || chmod(dir, 0711) < 0))
             return err_sys(err, "'%s'", dir);
+        if (r->snap) {
+            if (make_file(r, d->path, 0, err) < 0 ||
+                snap_disk_back(r->snap, d->serial, d->path, err) < 0)
+                return -1;
+            continue;
+        }
         if (!strcmp(d->serial, "lodge-scratch")) {
             if (make_scratch(r, d, err) < 0)
                 return -1;
@@ -148,21 +152,10 @@ static int try_all(struct vt_run *r, struct err *err)
 
 int access_check(struct vt_run *r, struct err *err)
 {
-    if (geteuid() != 0 || r->vm->uid == 0)
-        return try_all(r, err);
-    struct passwd *pw = getpwuid(r->vm->uid);
-    /* fsuid: only the right to files changes, and comes back. */
-    gid_t was[256];
-    int nwas = getgroups(256, was);
-    if (nwas < 0 ||
-        (pw ? initgroups(pw->pw_name, r->vm->gid) : setgroups(1, &r->vm->gid)) < 0)
-        return err_sys(err, "groups of uid %u", (unsigned)r->vm->uid);
-    setfsgid(r->vm->gid);
-    setfsuid(r->vm->uid);
+    struct owner_was was;
+    if (owner_enter(r->vm->uid, r->vm->gid, &was, err) < 0)
+        return -1;
     int ret = try_all(r, err);
-    setfsuid(0);
-    setfsgid(0);
-    if (setgroups(nwas, was) < 0)
-        return err_sys(err, "groups");
+    owner_leave(&was);
     return ret;
 }

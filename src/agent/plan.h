@@ -33,6 +33,7 @@ struct plan {
     const struct profile *profile;
     char *dir;
     char *kernel, *initrd, *cmdline; /* NULL: the disk boots itself */
+    const char *machine; /* libvirt's machine type of a restored one; else NULL */
     char *guest_socket, *console_socket;
     char *root_dir; /* containers: the mounted image */
     struct plan_disk *disks;

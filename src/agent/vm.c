@@ -33,6 +33,8 @@ void vm_free(struct vm *vm)
     json_decref(vm->vt);
     if (vm->held > 0)
         close(vm->held);
+    json_decref(vm->from);
+    json_decref(vm->cut);
     sd_event_source_disable_unref(vm->pid_watch);
     sd_event_source_disable_unref(vm->timer);
     sd_event_source_disable_unref(vm->lease);
@@ -60,13 +62,14 @@ json_t *vm_to_json(const struct vm *vm)
 {
     return json_pack(
         "{s:i, s:s, s:s, s:I, s:I, s:s*, s:s*, s:o, s:O*, s:s, s:b, s:b, s:b, s:o*, "
-        "s:I, s:I, s:O, s:o}",
+        "s:I, s:I, s:O, s:o, s:O*, s:O*}",
         "row", 1, "id", vm->id, "name", vm->name, "uid", (json_int_t)vm->uid, "gid",
         (json_int_t)vm->gid, "job", vm->job, "request", vm->request, "profile",
         profile_to_json(vm->profile), "cgroups", vm->cgroups, "state",
         state_name(vm->state), "leased", vm->leased, "doomed", vm->doomed, "failing",
         vm->failing, "why", why_to_json(vm), "pid", (json_int_t)vm->pid, "pid_start",
-        (json_int_t)vm->pid_start, "vt", vm->vt, "stages", stages_to_json(vm));
+        (json_int_t)vm->pid_start, "vt", vm->vt, "stages", stages_to_json(vm), "from",
+        vm->from, "cut", vm->cut);
 }
 
 static bool is_id(const char *id)
@@ -82,17 +85,19 @@ static char *dup_or_null(const char *s)
 int vm_from_json(json_t *row, struct vm **out, struct err *err)
 {
     const char *id, *name, *job = NULL, *request = NULL, *state;
-    json_t *profile, *cgroups = NULL, *why = NULL, *vt, *stages;
+    json_t *profile, *cgroups = NULL, *why = NULL, *vt, *stages, *from = NULL,
+                     *cut = NULL;
     json_int_t uid, gid, pid, pid_start;
     int version, leased, doomed, failing;
     if (rpc_unpack(row, err, "VM row",
                    "{s:i, s:s, s:s, s:I, s:I, s?s, s?s, s:o, s?o, s:s, s:b, s:b, s:b, "
-                   "s?o, s:I, s:I, s:o, s:o !}",
+                   "s?o, s:I, s:I, s:o, s:o, s?o, s?o !}",
                    "row", &version, "id", &id, "name", &name, "uid", &uid, "gid", &gid,
                    "job", &job, "request", &request, "profile", &profile, "cgroups",
                    &cgroups, "state", &state, "leased", &leased, "doomed", &doomed,
                    "failing", &failing, "why", &why, "pid", &pid, "pid_start",
-                   &pid_start, "vt", &vt, "stages", &stages) < 0)
+                   &pid_start, "vt", &vt, "stages", &stages, "from", &from, "cut",
+                   &cut) < 0)
         return -1;
     if (version != 1 || !is_id(id) || state_parse(state) == VM_STATE_COUNT ||
         !json_is_object(vt))
@@ -111,6 +116,8 @@ int vm_from_json(json_t *row, struct vm **out, struct err *err)
     vm->gid = gid;
     vm->cgroups = json_incref(cgroups);
     vm->vt = json_incref(vt);
+    vm->from = json_incref(from);
+    vm->cut = json_incref(cut);
     vm->state = state_parse(state);
     vm->leased = leased;
     vm->doomed = doomed;

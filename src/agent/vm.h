@@ -16,6 +16,7 @@ struct profile;
 struct work;
 struct guest;
 struct console;
+struct life_cut;
 
 /* When each stage was passed, wall clock; `lodge vm show` and bench print the line. */
 #define VM_STAGES(X)                                                                   \
@@ -54,6 +55,11 @@ struct vm {
     pid_t pid; /* the hypervisor; 0: none */
     uint64_t pid_start;
     json_t *vt; /* what the type's boot told; never NULL */
+    /* The checkpoint it starts from: {"path", "uid", "gid" (whose rights), "clone",
+     * "macs", "machine_id"?}; NULL: it boots. */
+    json_t *from;
+    /* While checkpointing: {"to", "stop", "uid", "gid", "paused" (before)}. */
+    json_t *cut;
     uint64_t stages[STAGE_COUNT];
 
     /* while the agent lives */
@@ -65,6 +71,7 @@ struct vm {
     struct err act;         /* how the last action ended; code 0: well */
     struct guest *guest;
     struct console *console;
+    struct life_cut *cutting; /* whoever waits for the checkpoint; NULL: nobody */
     struct list waiters;
     unsigned retries;
     bool forced; /* no more grace while stopping */

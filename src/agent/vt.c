@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/snap.h"
 #include "agent/stage.h"
 #include "base/fd.h"
 #include "config.h"
@@ -31,6 +32,28 @@ const struct vt_ops *vt_find(enum profile_type type)
     return NULL;
 }
 
+/* The checkpoint it starts from, if it fits. */
+static int open_snap(struct vt_run *r, struct err *err)
+{
+    const char *path = NULL;
+    json_int_t uid = 0, gid = 0;
+    if (json_unpack(r->vm->from, "{s:s, s:I, s:I}", "path", &path, "uid", &uid, "gid",
+                    &gid) < 0)
+        return err_set(err, E_BUG, "row: from");
+    if (!r->ops->restore)
+        return err_set(err, E_UNAVAIL, "type '%s' cannot be restored", r->ops->name);
+    if (snap_load(path, uid, gid, &r->snap, err) < 0)
+        return -1;
+    return snap_fits(r, err);
+}
+
+/* The machine goes on, and nothing is left of the checkpoint. */
+static int do_recover(struct vt_run *r, const json_t *args, struct err *err)
+{
+    snap_sweep(args);
+    return r->ops->recover ? r->ops->recover(r, err) : 0;
+}
+
 static int do_boot(struct vt_run *r, work_tell_f tell, struct err *err)
 {
     if (r->ops->destroy(r, NULL) < 0)
@@ -39,10 +62,12 @@ static int do_boot(struct vt_run *r, work_tell_f tell, struct err *err)
         return -1;
     if (r->image && r->image->digest)
         json_object_set_new(r->vt, "image", json_string(r->image->digest));
+    if (r->vm->from && open_snap(r, err) < 0)
+        return -1;
     if (stage_make(r, err) < 0)
         return -1;
     tell(json_pack("{s:s}", "stage", "staged"));
-    return r->ops->boot(r, err);
+    return r->snap ? r->ops->restore(r, err) : r->ops->boot(r, err);
 }
 
 static int do_destroy(struct vt_run *r, struct err *err)
@@ -50,6 +75,8 @@ static int do_destroy(struct vt_run *r, struct err *err)
     /* Only when the hypervisor is certainly gone may its things go. */
     if (r->ops->destroy(r, err) < 0)
         return -1;
+    if (r->vm->cut)
+        snap_sweep(r->vm->cut);
     return stage_clear(r, err);
 }
 
@@ -61,10 +88,10 @@ static int optional(int (*verb)(struct vt_run *, struct err *), struct vt_run *r
     return verb(r, err);
 }
 
-static int run_verb(struct vt_run *r, enum vt_verb verb, work_tell_f tell,
-                    struct err *err)
+static int run_verb(struct vt_run *r, const struct vt_order *order, work_tell_f tell,
+                    json_t **out, struct err *err)
 {
-    switch (verb) {
+    switch (order->verb) {
     case VT_BOOT:
         return do_boot(r, tell, err);
     case VT_DESTROY:
@@ -77,8 +104,12 @@ static int run_verb(struct vt_run *r, enum vt_verb verb, work_tell_f tell,
         return optional(r->ops->powerdown, r, "power down", err);
     case VT_STATS:
         return optional(r->ops->stats, r, "give statistics", err);
+    case VT_CHECKPOINT:
+        return snap_save(r, order->args, tell, out, err);
+    case VT_RECOVER:
+        return do_recover(r, order->args, err);
     }
-    return err_set(err, E_BUG, "verb %d", verb);
+    return err_set(err, E_BUG, "verb %d", order->verb);
 }
 
 int vt_work(void *arg, work_tell_f tell, json_t **out, struct err *err)
@@ -97,9 +128,10 @@ int vt_work(void *arg, work_tell_f tell, json_t **out, struct err *err)
     else if (!r.dir || !r.vt)
         err_oom(err);
     else
-        ret = run_verb(&r, order->verb, tell, err);
-    *out =
-        ret == 0 ? json_pack("{s:O, s:I}", "vt", r.vt, "pid", (json_int_t)r.pid) : NULL;
+        ret = run_verb(&r, order, tell, out, err);
+    if (ret == 0 && !*out)
+        *out = json_pack("{s:O, s:I}", "vt", r.vt, "pid", (json_int_t)r.pid);
+    snap_free(r.snap);
     image_free(r.image);
     json_decref(r.vt);
     free(r.dir);

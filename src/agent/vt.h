@@ -11,6 +11,8 @@
 #include "image/store.h"
 #include "profile/profile.h"
 
+struct snap;
+
 struct vt_run {
     const struct vm *vm;
     const struct profile *profile;
@@ -20,7 +22,8 @@ struct vt_run {
     /* What boot found out; becomes the row's "vt". Well-known names: "guest" (path of
      * the unix socket to lodge-guest), "console" (path of the console's socket). */
     json_t *vt;
-    pid_t pid; /* boot: the process whose end is the VM's */
+    pid_t pid;         /* boot: the process whose end is the VM's */
+    struct snap *snap; /* the checkpoint being made, or booted from; else NULL */
 };
 
 struct vt_ops {
@@ -36,6 +39,13 @@ struct vt_ops {
     int (*resume)(struct vt_run *, struct err *);
     int (*powerdown)(struct vt_run *, struct err *); /* ask by the power button */
     int (*stats)(struct vt_run *, struct err *);     /* into vt */
+    /* Cut memory, devices and disks at one instant into the snap's files; with `stop`
+     * the machine stands still afterwards, else it goes on as it was. */
+    int (*checkpoint)(struct vt_run *, struct snap *, struct err *);
+    /* In place of boot: from r->snap. */
+    int (*restore)(struct vt_run *, struct err *);
+    /* A checkpoint was given up at any point: let the machine go on. */
+    int (*recover)(struct vt_run *, struct err *);
 };
 
 extern const struct vt_ops vt_fake;
@@ -50,10 +60,20 @@ extern const struct vt_ops vt_lxc;
 extern const struct vt_ops *const vt_types[];
 const struct vt_ops *vt_find(enum profile_type type);
 
-enum vt_verb { VT_BOOT, VT_DESTROY, VT_PAUSE, VT_RESUME, VT_POWERDOWN, VT_STATS };
+enum vt_verb {
+    VT_BOOT,
+    VT_DESTROY,
+    VT_PAUSE,
+    VT_RESUME,
+    VT_POWERDOWN,
+    VT_STATS,
+    VT_CHECKPOINT,
+    VT_RECOVER
+};
 /* The worker's function: arg is a struct vt_order. */
 struct vt_order {
     const struct vm *vm;
     enum vt_verb verb;
+    const json_t *args; /* VT_CHECKPOINT, VT_RECOVER: see snap.h */
 };
 int vt_work(void *order, work_tell_f tell, json_t **out, struct err *err);

@@ -21,6 +21,11 @@
     X(virDomainGetInfo)                                                                \
     X(virDomainGetName)                                                                \
     X(virDomainGetXMLDesc)                                                             \
+    X(virConnectGetVersion)                                                            \
+    X(virDomainAbortJob)                                                               \
+    X(virDomainRestoreFlags)                                                           \
+    X(virDomainSnapshotCreateXML)                                                      \
+    X(virDomainSnapshotFree)                                                           \
     X(virConnectListAllDomains)                                                        \
     X(virGetLastError)                                                                 \
     X(virSetErrorFunc)

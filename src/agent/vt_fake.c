@@ -5,6 +5,7 @@
  *
  *   fake.boot-delay=MS   fake.boot-fail   fake.pause-fail   fake.destroy-delay=MS
  *   fake.never-ready     fake.die-after=MS
+ *   fake.checkpoint-delay=MS   fake.checkpoint-fail
  *   fake.node-fault      fails as a node without hypervisor does, where the file
  *                        fake.node-fault is in the state directory */
 #include "agent/vt.h"
@@ -16,8 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/snap.h"
 #include "agent/stage.h"
 #include "base/dirs.h"
+#include "base/fd.h"
 #include "base/str.h"
 
 enum { START_MS = 10000, WORD_MAX = 100, MS_MAX = 600000 };
@@ -104,6 +107,50 @@ static int fake_resume(struct vt_run *r, struct err *err)
     return stage_signal(r, "guest", SIGCONT, err);
 }
 
+/* A pause, and a file that says whose it is. */
+static int fake_checkpoint(struct vt_run *r, struct snap *c, struct err *err)
+{
+    AUTO_FD fd = snap_file(c, "fake", err);
+    AUTO_STR text = str_printf("machine %s of type fake\n", r->vm->name);
+    json_t *entry;
+    if (fd < 0 || fake_pause(r, err) < 0)
+        return -1;
+    snap_paused(c);
+    nap(knob(r->profile, "fake.checkpoint-delay"));
+    int ret = 0;
+    if (knob(r->profile, "fake.checkpoint-fail"))
+        ret = err_set(err, E_FAIL, "the profile asked for a checkpoint that fails");
+    if (ret == 0)
+        ret = text ? fd_write_all(fd, text, strlen(text), err) : err_oom(err);
+    if (ret == 0)
+        ret = snap_cut_disks(r, c, err);
+    if ((ret < 0 || !c->stop) && fake_resume(r, NULL) < 0)
+        ret = -1;
+    snap_goes_on(c);
+    if (ret < 0 || snap_sums(c, "fake", fd, &entry, err) < 0)
+        return -1;
+    return snap_add_file(c, "fake", "fake", entry, err);
+}
+
+static int fake_restore(struct vt_run *r, struct err *err)
+{
+    const json_t *entry =
+        json_object_get(json_object_get(r->snap->manifest, "files"), "fake");
+    AUTO_STR buf = malloc(SNAP_CHUNK);
+    AUTO_FD fd = snap_open_file(r->snap, "fake", err);
+    if (!buf)
+        return err_oom(err);
+    if (fd < 0 || snap_read_chunk(entry, fd, 0, buf, err) < 0)
+        return -1;
+    return fake_boot(r, err);
+}
+
+static int fake_recover(struct vt_run *r, struct err *err)
+{
+    return json_is_true(json_object_get(r->vm->cut, "paused")) ? 0
+                                                               : fake_resume(r, err);
+}
+
 const struct vt_ops vt_fake = {
     .name = "fake",
     .check = fake_check,
@@ -111,4 +158,7 @@ const struct vt_ops vt_fake = {
     .destroy = fake_destroy,
     .pause = fake_pause,
     .resume = fake_resume,
+    .checkpoint = fake_checkpoint,
+    .restore = fake_restore,
+    .recover = fake_recover,
 };

@@ -17,17 +17,18 @@
 #include "agent/plan.h"
 #include "agent/rootfs.h"
 #include "agent/vt_api.h"
+#include "agent/vt_domain.h"
 #include "agent/vt_xml.h"
 #include "base/fd.h"
 #include "base/proc.h"
 #include "base/str.h"
 
-static const char *uri_of(const struct vt_run *r)
+const char *vt_domain_uri(const struct vt_run *r)
 {
     return geteuid() == 0 ? r->ops->uri : r->ops->user_uri;
 }
 
-static void domain_name(const struct vt_run *r, char name[32])
+void vt_domain_name(const struct vt_run *r, char name[32])
 {
     snprintf(name, 32, "lodge-%s", r->vm->id);
 }
@@ -177,15 +178,18 @@ static int start(struct vt_run *r, const struct plan *plan, virConnectPtr conn,
     const struct vt_api *v = vt_api(err);
     AUTO_STR xml = NULL;
     char name[32];
-    domain_name(r, name);
+    vt_domain_name(r, name);
     if (vt_xml(plan, &xml, err) < 0)
         return -1;
     bool qemu = vt_dialect_of(r->profile->type)->memfd;
     /* Paused, so that it is in its control groups before it takes memory. */
-    virDomainPtr dom = v->virDomainCreateXML(
-        conn, xml, qemu && cgroup_wanted(r) ? VIR_DOMAIN_START_PAUSED : 0);
+    bool paused = qemu && cgroup_wanted(r);
+    virDomainPtr dom =
+        r->snap
+            ? vt_domain_restore(r, conn, xml, paused, err)
+            : v->virDomainCreateXML(conn, xml, paused ? VIR_DOMAIN_START_PAUSED : 0);
     if (!dom)
-        return vt_error(err, "start");
+        return r->snap ? -1 : vt_error(err, "start");
     int ret = find_process(r, dom, name, err);
     if (ret == 0)
         ret = tell_paths(r, plan, dom, err);
@@ -205,7 +209,8 @@ static int boot(struct vt_run *r, struct err *err)
     AUTO(plan) plan = NULL;
     if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0 || prepare(r, plan, err) < 0)
         return -1;
-    virConnectPtr conn = vt_connect(uri_of(r), err);
+    plan->machine = r->snap ? vt_domain_machine(r->snap) : NULL;
+    virConnectPtr conn = vt_connect(vt_domain_uri(r), err);
     if (!conn)
         return -1;
     int ret = start(r, plan, conn, err);
@@ -220,10 +225,10 @@ static int with_domain(struct vt_run *r, const char *what,
 {
     const struct vt_api *v = vt_api(err);
     char name[32];
-    domain_name(r, name);
+    vt_domain_name(r, name);
     if (!v)
         return -1;
-    virConnectPtr conn = vt_connect(uri_of(r), err);
+    virConnectPtr conn = vt_connect(vt_domain_uri(r), err);
     if (!conn)
         return -1;
     virDomainPtr dom = v->virDomainLookupByName(conn, name);
@@ -285,7 +290,7 @@ static int destroy(struct vt_run *r, struct err *err)
     if (with_domain(r, "destroy", fn_destroy, 0, err) < 0) {
         /* A libvirtd that is away or sick does not keep a QEMU alive. */
         char name[32];
-        domain_name(r, name);
+        vt_domain_name(r, name);
         pid_t pid = d->memfd ? qemu_pid(name) : 0;
         if (!d->memfd)
             return -1;
@@ -315,14 +320,22 @@ static int stats(struct vt_run *r, struct err *err)
     return with_domain(r, "statistics", fn_stats, -1, err);
 }
 
+#define SNAPS                                                                          \
+    .checkpoint = vt_domain_checkpoint, .restore = boot, .recover = vt_domain_recover
 #define VERBS                                                                          \
     .needs_image = true, .check = check, .boot = boot, .destroy = destroy,             \
     .pause = pause_, .resume = resume, .powerdown = powerdown, .stats = stats
 
-const struct vt_ops vt_kvm = {
-    .name = "kvm", .uri = "qemu:///system", .user_uri = "qemu:///session", VERBS};
-const struct vt_ops vt_qemu = {
-    .name = "qemu", .uri = "qemu:///system", .user_uri = "qemu:///session", VERBS};
+const struct vt_ops vt_kvm = {.name = "kvm",
+                              .uri = "qemu:///system",
+                              .user_uri = "qemu:///session",
+                              VERBS,
+                              SNAPS};
+const struct vt_ops vt_qemu = {.name = "qemu",
+                               .uri = "qemu:///system",
+                               .user_uri = "qemu:///session",
+                               VERBS,
+                               SNAPS};
 const struct vt_ops vt_xen = {.name = "xen", .uri = "xen:///system", VERBS};
 const struct vt_ops vt_xenhvm = {.name = "xenhvm", .uri = "xen:///system", VERBS};
 const struct vt_ops vt_lxc = {.name = "lxc", .uri = "lxc:///system", VERBS};

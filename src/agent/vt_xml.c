@@ -216,7 +216,8 @@ static void put_cpu_model(struct xml *x, const struct profile *f,
 static void put_os(struct xml *x, const struct plan *p, const struct vt_dialect *d)
 {
     begin(x, "os", NULL);
-    text(x, "type", d->os_type, "arch", d->arch, "machine", d->machine, NULL);
+    text(x, "type", d->os_type, "arch", d->arch, "machine",
+         p->machine ? p->machine : d->machine, NULL);
     if (d->container) {
         text(x, "init", "/usr/lib/lodge/lodge-guest", NULL);
         text(x, "initarg", "--listen", NULL);
@@ -231,16 +232,26 @@ static void put_os(struct xml *x, const struct plan *p, const struct vt_dialect 
     close_(x);
 }
 
+static const char *disk_bus(const struct plan_disk *d, const struct vt_dialect *how)
+{
+    return d->cdrom && !strcmp(how->disk_bus, "virtio") ? "sata" : how->disk_bus;
+}
+
+void vt_disk_dev(const struct plan_disk *d, size_t i, const struct vt_dialect *how,
+                 char dev[16])
+{
+    if (strcmp(disk_bus(d, how), "sata"))
+        snprintf(dev, 16, "%s%c", how->disk_prefix, (char)('a' + i % 26));
+    else
+        snprintf(dev, 16, "sda");
+}
+
 static void put_disk(struct xml *x, const struct plan_disk *d, size_t i,
                      const struct vt_dialect *how)
 {
     char dev[16];
-    const char *bus =
-        d->cdrom && !strcmp(how->disk_bus, "virtio") ? "sata" : how->disk_bus;
-    if (strcmp(bus, "sata"))
-        snprintf(dev, sizeof dev, "%s%c", how->disk_prefix, (char)('a' + i % 26));
-    else
-        snprintf(dev, sizeof dev, "sda");
+    const char *bus = disk_bus(d, how);
+    vt_disk_dev(d, i, how, dev);
     begin(x, "disk", "type", "file", "device", d->cdrom ? "cdrom" : "disk", NULL);
     bool virtio = !strcmp(bus, "virtio");
     empty(x, "driver", "name", "qemu", "type", d->format, "cache",

@@ -22,5 +22,8 @@ struct vt_dialect {
 
 /* NULL for types that are not libvirt's. */
 const struct vt_dialect *vt_dialect_of(enum profile_type type);
+/* The name of a plan's disk number i in the XML: "vda". */
+void vt_disk_dev(const struct plan_disk *d, size_t i, const struct vt_dialect *how,
+                 char dev[16]);
 /* *out is the caller's. */
 int vt_xml(const struct plan *plan, char **out, struct err *err);
