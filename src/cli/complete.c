@@ -2,7 +2,8 @@
 /* lodge __complete WORD...: what may stand for the last word, one a line. All of it
  * comes from the tables of nouns, verbs and options; names that live come from the
  * store or the agent, by the word in capitals that stands in a verb's `args` or as an
- * option's argument: PROFILE, CLUSTER, IMAGE, VM, NODE, OP, TYPE, FILE, DIR. */
+ * option's argument: PROFILE, CLUSTER, IMAGE, VM, CKPT, NODE, OP, TYPE, FILE,
+ * DIR. */
 #include "cli/cli.h"
 
 #include <ctype.h>

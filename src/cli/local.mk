@@ -2,6 +2,7 @@
 bin_PROGRAMS += lodge
 lodge_SOURCES = \
     src/cli/call.c \
+    src/cli/ckpt.c src/cli/ckpt.h src/cli/ckpt_make.c src/cli/ckpt_verify.c \
     src/cli/cli.h \
     src/cli/cluster.c \
     src/cli/cluster_run.c src/cli/cluster_run.h \
@@ -28,10 +29,10 @@ lodge_SOURCES = \
     src/cli/vm_console.c \
     src/cli/vm_exec.c \
     src/cli/vm_top.c
-lodge_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS)
+lodge_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
 lodge_LDADD = src/client/libclient.la src/image/libimage.la $(CONTROLLER_LIBS) src/node/libnode.la \
     src/place/libplace.la src/proto/libproto.la src/base/libbase.la \
-    $(SMARTCOLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+    src/ckpt/libckpt.la $(SMARTCOLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XXHASH_LIBS) $(ZSTD_LIBS)
 bashcompletiondir = $(datadir)/bash-completion/completions
 zshcompletiondir = $(datadir)/zsh/site-functions
 dist_zshcompletion_DATA = src/cli/completion/_lodge

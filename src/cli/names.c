@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Live names for completion. Quiet and quick: what cannot be had is not offered. */
-#include "cli/cli.h"
+#include "cli/ckpt.h"
 
 #include <string.h>
 
@@ -46,6 +46,8 @@ void cli_complete_names(const char *what, const char *start)
 {
     if (!strcmp(what, "TYPE"))
         offer_words(profile_type_names, start);
+    if (!strcmp(what, "CKPT"))
+        ckpt_offer(start);
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
         struct cli cli = {0};
         json_t *rows = NULL;

@@ -11,6 +11,7 @@ const struct cli_noun *const cli_nouns[] = {
     &cli_noun_cluster,
     &cli_noun_image,
     &cli_noun_vm,
+    &cli_noun_ckpt,
     &cli_noun_node,
     &cli_noun_op,
     &cli_noun_ticket,

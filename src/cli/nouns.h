@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 extern const struct cli_noun cli_noun_profile;
+extern const struct cli_noun cli_noun_ckpt;
 extern const struct cli_noun cli_noun_cluster;
 extern const struct cli_noun cli_noun_image;
 extern const struct cli_noun cli_noun_node;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "cli/ckpt.h"
 #include "cli/nouns.h"
 #include "client/agent.h"
 #include "image/store.h"
@@ -514,6 +515,8 @@ static int run_stats(struct cli *cli, int nargs, char **args, struct err *err)
 
 static struct vm_exec_input exec_input = {.pty = -1};
 static struct vm_console_input console_input;
+static struct ckpt_make make_input;
+static struct ckpt_restore restore_input;
 
 static const struct cli_verb verbs[] = {
     {"list", NULL, "list machines", 0, 0, list_options, parse_common, &common_input,
@@ -542,6 +545,10 @@ static const struct cli_verb verbs[] = {
      parse_common, &common_input, run_stats},
     {"top", "", "show machines and what they use, again and again", 0, 0, node_options,
      parse_common, &common_input, vm_run_top},
+    {"checkpoint", "VM", "keep memory, devices and disks of one instant", 1, 1,
+     ckpt_make_options, ckpt_make_parse, &make_input, ckpt_run_make},
+    {"restore", "CKPT", "start a machine from a checkpoint, where it was", 1, 1,
+     ckpt_restore_options, ckpt_restore_parse, &restore_input, ckpt_run_restore},
     {"destroy", "VM...", "end machines and forget them with all they have", 1, CLI_ANY,
      end_options, parse_common, &common_input, run_destroy},
     {0},
