@@ -1,0 +1,171 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+test_description='checkpoints around the hypervisor: verbs, rights, failures, damage (type fake)'
+. "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless ROOT
+
+A=64011 B=64012
+LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
+export LODGE_AGENT_SOCKET
+mkdir -p "$LODGE_RUN_DIR"
+as() { # UID COMMAND...
+    as_uid=$1
+    shift
+    setpriv --reuid "$as_uid" --regid "$as_uid" --clear-groups \
+        env HOME=/nonexistent LODGE_AGENT_SOCKET="$LODGE_AGENT_SOCKET" \
+        LODGE_STATE_DIR="$LODGE_TEST_TMP/u$as_uid" LODGE_RUN_DIR="$LODGE_TEST_TMP/u$as_uid" \
+        LODGE_CONFIG_DIR="$LODGE_TEST_TMP/u$as_uid" "$@"
+}
+refused() { # WORDS COMMAND...: fails, and says WORDS in one line
+    words=$1
+    shift
+    "$@" >said 2>&1 </dev/null
+    test $? != 0 && grep -q "$words" said && test "$(wc -l <said)" = 1 || { cat said; false; }
+}
+agent() {
+    "$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>>agent.log &
+    agent_pid=$!
+    for i in $(seq 200); do
+        lodge vm list >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    return 1
+}
+state() { # NAME
+    lodge vm list --noheader --raw -o name,state | awk -v n="$1" '$1 == n { print $2 }'
+}
+until_state() { # NAME STATE
+    for i in $(seq 300); do
+        test "$(state "$1")" = "$2" && return
+        sleep 0.1
+    done
+    lodge vm list
+    return 1
+}
+agent
+for u in $A $B; do mkdir -m 700 "$LODGE_TEST_TMP/u$u" && chown $u:$u "$LODGE_TEST_TMP/u$u"; done
+
+test_expect_success 'a machine goes on, and its checkpoint is whole' '
+    lodge vm start debian-fake --name m && lodge vm checkpoint m --to a --json >json &&
+    grep -q "\"downtime_us\"" json && grep -q "\"stored_bytes\"" json &&
+    test "$(state m)" = running && lodge vm exec m true && lodge ckpt verify a &&
+    lodge ckpt show a | grep -q "whole" && ! ls -a a | grep -q lodge.writing
+'
+test_expect_success 'without --to it is where list looks' '
+    lodge vm checkpoint m --continue &&
+    name=$(lodge ckpt list --noheader --raw -o name) && lodge ckpt verify $name &&
+    lodge __complete vm restore m | grep -qx "$name"
+'
+test_expect_success 'the words that do not go together' '
+    refused "exclude each other" lodge vm checkpoint m --stop --continue &&
+    refused "needs --to" lodge vm checkpoint m --node n1 &&
+    refused "not empty" lodge vm checkpoint m --to a &&
+    refused "no VM" lodge vm checkpoint nobody --to b
+'
+test_expect_success 'while it runs it is not restored, but as another it is' '
+    refused "already (running)" lodge vm restore a &&
+    lodge vm restore a --name m2 && test "$(state m2)" = running &&
+    refused "already (running)" lodge vm restore a --name m2 &&
+    lodge vm destroy -f m2
+'
+test_expect_success 'stopped, it comes back as the same machine' '
+    id=$(lodge vm list --noheader --raw -o id) && lodge vm checkpoint m --stop --to s &&
+    test "$(state m)" = gone && lodge vm restore s &&
+    test "$(state m)" = running && test "$(lodge vm list --noheader --raw -o id)" = "$id"
+'
+test_expect_success 'a paused machine stays paused' '
+    lodge vm pause m && lodge vm checkpoint m --to p && test "$(state m)" = paused &&
+    lodge vm resume m && lodge ckpt verify p
+'
+test_expect_success 'one that fails: it goes on, nothing is left' '
+    lodge vm start debian-fake --name f --append fake.checkpoint-fail &&
+    refused "asked for a checkpoint that fails" lodge vm checkpoint f --to f1 &&
+    ! test -e f1 && mkdir f2 && refused "fails" lodge vm checkpoint f --to f2 &&
+    rmdir f2 && test "$(state f)" = running && lodge vm exec f true && lodge vm destroy -f f
+'
+test_expect_success 'the disk is full: one line, it goes on' '
+    mkdir full && mount -t tmpfs -o size=64k,mode=755 full full &&
+    test_when_finished "umount full" &&
+    head -c 100000 /dev/zero >full/fill; refused "No space left" lodge vm checkpoint m --to full/x;
+    ls -A full >after; echo fill >want; test_cmp want after && lodge vm exec m true
+'
+test_expect_success 'who asked goes away: given up' '
+    lodge vm start debian-fake --name w --append fake.checkpoint-delay=600000 &&
+    { lodge vm checkpoint w --to w1 & } && asked=$! && until_state w checkpointing &&
+    for i in $(seq 100); do test -e w1/lodge.writing && break; sleep 0.1; done &&
+    lodge ckpt list . | grep -q "^w1 *writing" && lodge ckpt prune . && test -e w1/lodge.writing &&
+    refused "busy\|cannot checkpoint" lodge vm checkpoint w --to w2 &&
+    kill $asked && until_state w running && ! test -e w1 && lodge vm exec w true
+'
+test_expect_success 'the agent is killed in the middle: it goes on, the next one cleans' '
+    { lodge vm checkpoint w --to w1 2>/dev/null & } && until_state w checkpointing &&
+    for i in $(seq 100); do test -e w1/fake && break; sleep 0.1; done &&
+    kill -9 $agent_pid && wait $agent_pid; test -e w1/fake && agent && until_state w running &&
+    ! test -e w1 && lodge vm exec w true
+'
+test_expect_success 'a worker killed: the same' '
+    { lodge vm checkpoint w --to w1 2>said & } && asked=$! && until_state w checkpointing &&
+    for i in $(seq 100); do test -e w1/fake && break; sleep 0.1; done &&
+    kill -9 $(pgrep -P $agent_pid) && ! wait $asked && grep -q "the worker died" said &&
+    until_state w running && ! test -e w1 && lodge vm exec w true
+'
+test_expect_success 'stopped in the middle: nothing is left' '
+    { lodge vm checkpoint w --to w1 2>said & } && asked=$! && until_state w checkpointing &&
+    lodge vm kill w && ! wait $asked && grep -q "was stopped" said && ! test -e w1 &&
+    lodge vm destroy -f w
+'
+test_expect_success 'prune removes what was left, and old ones but their parents' '
+    mkdir -p keep/left && >keep/left/lodge.writing && mkdir keep/other && >keep/other/file &&
+    for i in 1 2 3; do lodge vm checkpoint m --to keep/c$i || return 1; done &&
+    lodge ckpt prune keep && ! test -e keep/left && test -e keep/c1 && test -e keep/other/file &&
+    lodge ckpt prune -f --keep 1 keep && ! test -e keep/c2 && test -e keep/c3 &&
+    test -e keep/other/file
+'
+test_expect_success 'every byte of it flipped, every length cut: refused, never half a machine' '
+    for file in fake manifest.json; do
+        size=$(stat -c %s a/$file) && step=$((size / 40 + 1)) &&
+        for at in $(seq 0 $step $((size - 1))); do
+            rm -rf bad && cp -r a bad &&
+            byte=$(od -An -tu1 -j$at -N1 a/$file | tr -d " ") &&
+            printf "\\$(printf %03o $((byte ^ 16)))" |
+                dd of=bad/$file bs=1 seek=$at conv=notrunc status=none &&
+            refused . lodge ckpt verify bad && refused . lodge vm restore bad --name bad &&
+            rm -rf bad && cp -r a bad && truncate -s $at bad/$file &&
+            refused . lodge ckpt verify bad && refused . lodge vm restore bad --name bad || {
+                echo "$file at $at"
+                return 1
+            }
+        done
+    done &&
+    test "$(lodge vm list --noheader --raw -o name,state | grep -c running)" = 1 &&
+    lodge vm destroy -f $(lodge vm list --noheader --raw -o name,id,state | awk "\$3 != \"running\" { print \$2 }")
+'
+test_expect_success 'the directory is touched with the rights of who asks' '
+    as $A lodge vm start debian-fake --name u && mkdir -m 700 private && mkdir -m 777 open &&
+    refused "denied\|Permission" as $A lodge vm checkpoint u --to "$PWD/private/x" &&
+    ! test -e private/x && as $A lodge vm checkpoint u --to "$PWD/open/x" &&
+    test "$(stat -c %u:%a open/x)" = $A:700 && test "$(stat -c %u open/x/manifest.json)" = $A &&
+    ln -s "$PWD/private" open/link && refused . as $A lodge vm checkpoint u --to "$PWD/open/link" &&
+    test -z "$(ls -A private)"
+'
+test_expect_success 'another user reads neither the machine nor the checkpoint' '
+    refused "no VM" as $B lodge vm checkpoint u --to "$PWD/open/y" &&
+    refused "Permission denied" as $B lodge vm restore "$PWD/open/x" --name stolen &&
+    as $A lodge vm restore "$PWD/open/x" --name u2 &&
+    test "$(as $A lodge vm list --noheader --raw -o uid | sort -u)" = $A
+'
+test_expect_success 'hostile manifests are one line' '
+    hostile() { # JQ-LIKE PYTHON STATEMENT ON m
+        rm -rf bad && cp -r a bad && python3 - "$1" <<-\EOF
+	import json, sys, subprocess
+	m = json.load(open("bad/manifest.json"))
+	exec(sys.argv[1])
+	json.dump(m, open("bad/manifest.json", "w"))
+	EOF
+        refused . lodge vm restore bad --name bad
+    } &&
+    hostile "m[\"checksum\"] = 7" && hostile "m[\"vm\"] = []" && hostile "del m[\"files\"]" &&
+    hostile "m[\"version\"] = 2" && hostile "m[\"features\"].append(\"future\")"
+'
+kill $agent_pid
+test_done
