@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum { BATCH = 16 };
@@ -140,6 +141,7 @@ int io_init(struct vm *vm, struct err *err)
 
 struct start {
     struct vm *vm;
+    char name[16];
     void *(*fn)(void *);
     void *arg;
 };
@@ -148,6 +150,7 @@ static void *enter(void *arg)
 {
     struct start s = *(struct start *)arg;
     free(arg);
+    prctl(PR_SET_NAME, s.name); /* itself: in the sandbox there is no /proc */
     if (sandbox_thread(s.vm, SANDBOX_IO) < 0)
         _exit(70);
     return s.fn(s.arg);
@@ -161,7 +164,8 @@ int vm_thread(struct vm *vm, const char *name, void *(*fn)(void *), void *arg,
     struct start *s = malloc(sizeof *s);
     if (!s)
         return err_oom(err);
-    *s = (struct start){vm, fn, arg};
+    *s = (struct start){.vm = vm, .fn = fn, .arg = arg};
+    snprintf(s->name, sizeof s->name, "%s", name);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 256 << 10);
     if (CPU_COUNT(&vm->config->cpu.io_pin) > 0)
@@ -176,7 +180,6 @@ int vm_thread(struct vm *vm, const char *name, void *(*fn)(void *), void *arg,
         errno = e;
         return err_sys(err, "thread '%s'", name);
     }
-    pthread_setname_np(*out, name);
     return 0;
 }
 

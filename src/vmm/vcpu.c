@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <x86intrin.h>
@@ -115,6 +116,9 @@ static void *loop(void *arg)
     struct vcpu *v = arg;
     struct vm *vm = v->vm;
     my_run = v->run;
+    char name[16];
+    snprintf(name, sizeof name, "vcpu%u", v->index);
+    prctl(PR_SET_NAME, name);
     sigset_t kick;
     sigemptyset(&kick);
     sigaddset(&kick, KICK_SIGNAL);
@@ -159,7 +163,6 @@ int vcpu_start(struct vcpu *v, struct err *err)
     pthread_attr_t attr;
     struct sigaction sa = {.sa_handler = on_kick};
     sigset_t all, old;
-    char name[16];
     sigaction(KICK_SIGNAL, &sa, NULL);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 64 << 10);
@@ -179,8 +182,6 @@ int vcpu_start(struct vcpu *v, struct err *err)
                            : "");
     }
     v->started = true;
-    snprintf(name, sizeof name, "vcpu%u", v->index);
-    pthread_setname_np(v->thread, name);
     return 0;
 }
 
