@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { RANGES = 64, WATCHES = 128, DEVICES = 8, PCI64 = 1 };
@@ -39,8 +40,11 @@ struct vm *fake_new(void)
     struct vm *vm = calloc(1, sizeof *vm);
     vm->memory = calloc(1, FAKE_MEMORY);
     vm->next_bar = WINDOW_BASE;
-    vm->piece = (struct vm_memory){
-        .size = FAKE_MEMORY, .hva = vm->memory, .fd = -1, .ram = true};
+    /* The descriptor is for servers of vhost-user, which get it and do nothing. */
+    vm->piece = (struct vm_memory){.size = FAKE_MEMORY,
+                                   .hva = vm->memory,
+                                   .fd = memfd_create("guest", MFD_CLOEXEC),
+                                   .ram = true};
     if (pci_host_init(vm, NULL) < 0)
         abort();
     return vm;
@@ -54,6 +58,7 @@ void fake_free(struct vm *vm)
         json_decref(vm->config[i]);
     }
     pci_host_done(vm);
+    close(vm->piece.fd);
     free(vm->memory);
     free(vm);
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "vmm/virtq.h"
@@ -298,13 +299,69 @@ static void test_serial(void **state)
     close(p[0]);
 }
 
+static void answer(int sock, uint32_t request, uint64_t value)
+{
+    struct {
+        uint32_t request, flags, size;
+        uint64_t value;
+    } __attribute__((packed)) m = {request, 5, 8, value};
+    assert_int_equal(write(sock, &m, sizeof m), sizeof m);
+}
+
+static struct device *file_server(struct vm *vm, int *server)
+{
+    char json[64];
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    answer(pair[1], 1, 1ull << 30 | 1ull << 32); /* its features */
+    answer(pair[1], 15, 0);
+    snprintf(json, sizeof json, "{\"tag\": \"t\", \"fd\": %d}", pair[0]);
+    struct device *d = fake_device(vm, "fs", json, NULL);
+    assert_non_null(d);
+    *server = pair[1];
+    return d;
+}
+
+static bool gone(struct device *d)
+{
+    json_t *j = d->ops->stats(d);
+    bool yes = !strcmp(json_string_value(json_object_get(j, "server")), "gone");
+    json_decref(j);
+    return yes;
+}
+
+/* A file server that answers wrongly, or takes nothing more, does not stop the machine:
+ * it is given up, once. */
+static void test_bad_server(void **state)
+{
+    struct vm *vm = fake_new();
+    int server;
+    struct device *d = file_server(vm, &server);
+    uint64_t b = drive(vm, 1);
+    answer(server, 3, 0);
+    assert_false(gone(d));
+    fake_write(vm, false, b + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    assert_true(gone(d));
+    fake_free(vm);
+    close(server);
+
+    vm = fake_new();
+    d = file_server(vm, &server);
+    b = drive(vm, 1);
+    for (unsigned i = 0; i < 100000 && !gone(d); i++)
+        fake_write(vm, false, b + VIRTIO_PCI_COMMON_Q_MSIX, 2, i & 1);
+    assert_true(gone(d));
+    fake_free(vm);
+    close(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pci),        cmocka_unit_test(test_msix),
         cmocka_unit_test(test_bad_chains), cmocka_unit_test(test_blk),
         cmocka_unit_test(test_readonly),   cmocka_unit_test(test_config),
-        cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_serial),     cmocka_unit_test(test_bad_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

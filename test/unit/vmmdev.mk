@@ -27,10 +27,10 @@ test/fuzz/vmm_disk.fuzz: FORCE
 	    '$(vmm_guest_fuzz_libs) -Wl,--wrap=io_uring_queue_init'
 test_fuzz_vmm_net_tap_SOURCES = test/fuzz/vmm_net.c $(vmm_guest) $(FUZZ_RUNNER)
 test_fuzz_vmm_net_tap_LDADD = $(vmm_fake_libs)
-test_fuzz_vmm_net_tap_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
+test_fuzz_vmm_net_tap_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl -Wl,--wrap=poll
 test/fuzz/vmm_net.fuzz: FORCE
 	$(FUZZ_BUILD) $@ $(top_srcdir) 'test/fuzz/vmm_net.c $(vmm_guest_fuzz)' \
-	    '$(vmm_guest_fuzz_libs) -Wl,--wrap=ioctl'
+	    '$(vmm_guest_fuzz_libs) -Wl,--wrap=ioctl -Wl,--wrap=poll'
 test_fuzz_vmm_port_tap_SOURCES = test/fuzz/vmm_port.c $(vmm_guest) $(FUZZ_RUNNER)
 test_fuzz_vmm_port_tap_LDADD = $(vmm_fake_libs)
 test/fuzz/vmm_port.fuzz: FORCE
