@@ -18,7 +18,7 @@ tail -n 60 /tmp/l/s/agent.log
 EOF
 test_expect_success 'an image' 'vm_image'
 test_expect_success 'the lab runs it' '
-    "$LODGE_TOP_SRCDIR"/test/lab/run --timeout 500 --memory 3072 -- sh "$PWD/inside" >out 2>&1; cat out >&3
+    "$LODGE_TOP_SRCDIR"/test/lab/run --timeout 1500 --memory 3072 -- sh "$PWD/inside" >out 2>&1; cat out >&3
     grep -q "^kvm " out
 '
 test_expect_success 'lodge run: auto is hpc, the status is the command'"'"'s' '

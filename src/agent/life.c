@@ -177,6 +177,7 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
     json_decref(move(vm->cut));
     vm->stages[STAGE_ENDED] = clock_wall_ms();
     force_step(vm, vm->failing ? EV_FAIL : EV_CLEANED);
+    agent_touch(vm->agent);
     if (vm->doomed)
         forget(vm);
     else

@@ -117,11 +117,13 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *arg)
 {
     struct agent *a = arg;
     struct vm *vm;
-    if (a->busy)
-        return 0;
+    bool idle = !a->busy;
     list_each (vm, &a->vms, in)
-        if (state_is_live(vm->state) || vm->state == VM_DEFINED)
-            return 0;
+        idle &= !state_is_live(vm->state) && vm->state != VM_DEFINED;
+    if (!idle) {
+        agent_touch(a); /* and then as long again */
+        return 0;
+    }
     log_info(NULL, "nothing to do: ending");
     return sd_event_exit(a->event, 0);
 }

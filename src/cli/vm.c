@@ -51,7 +51,7 @@ void vm_agent_node(const char *node)
 int vm_agent_again(struct rpc_client **out, struct err *err)
 {
     return again_node ? client_agent_open_node(again_node, out, err)
-                      : client_agent_find(out, err);
+                      : client_agent_again(out, err);
 }
 
 /* --- making ------------------------------------------------------------------------- */
@@ -278,7 +278,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 static int find_agent(const struct common *c, struct rpc_client **out, struct err *err)
 {
     return c->node ? client_agent_open_node(c->node, out, err)
-                   : client_agent_find(out, err);
+                   : client_agent_again(out, err);
 }
 
 static int run_list(struct cli *cli, int nargs, char **args, struct err *err)

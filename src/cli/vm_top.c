@@ -82,7 +82,7 @@ int vm_run_top(struct cli *cli, int nargs, char **args, struct err *err)
     AUTO(rpc_client) agent = NULL;
     struct usage was[ROWS_MAX];
     size_t nwas = 0;
-    if (client_agent_find(&agent, err) < 0)
+    if (client_agent_again(&agent, err) < 0)
         return -1;
     bool again = isatty(1) && !cli->json;
     do {

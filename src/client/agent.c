@@ -2,6 +2,7 @@
 /* Finding and starting the agent; see the header. */
 #include "client/agent.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -140,6 +141,34 @@ int client_agent_bring(const char *node, const char *image, struct err *err)
     return rpc_client_call(hub, "image.bring",
                            json_pack("{s:s, s:s}", "image", image, "node", node), NULL,
                            NULL, err);
+}
+
+/* Does an agent of ours have machines, whether it runs now or not? */
+static bool has_machines(void)
+{
+    AUTO_STR path = dirs_path(DIRS_STATE, "agent");
+    DIR *d = path ? opendir(path) : NULL;
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));)
+        found = str_ends(e->d_name, ".json");
+    if (d)
+        closedir(d);
+    return found;
+}
+
+int client_agent_again(struct rpc_client **out, struct err *err)
+{
+    struct err why = {0};
+    if (client_agent_find(out, &why) == 0)
+        return 0;
+    /* Where systemd runs the system's agent, it also starts it again. */
+    bool cared_for = geteuid() == 0 && access("/run/systemd/system", F_OK) == 0;
+    if (why.code == E_UNAVAIL && !cared_for &&
+        str_empty(getenv("LODGE_AGENT_SOCKET")) && has_machines())
+        return start(out, err);
+    if (err)
+        *err = why;
+    return -1;
 }
 
 int client_agent_open_node(const char *node, struct rpc_client **out, struct err *err)

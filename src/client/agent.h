@@ -12,5 +12,7 @@ int client_agent_find(struct rpc_client **out, struct err *err);
 /* Before a machine is started on a node of the cluster: see that its image is there, if
  * the controller has it. Nothing without a node. */
 int client_agent_bring(const char *node, const char *image, struct err *err);
+/* The same, but an agent that ended while it had machines is started again. */
+int client_agent_again(struct rpc_client **out, struct err *err);
 /* The agent of a node of the cluster, by the controller. NULL: of this machine. */
 int client_agent_open_node(const char *node, struct rpc_client **out, struct err *err);
