@@ -6,11 +6,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/parts.h"
@@ -22,6 +24,8 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "base/str.h"
+
+enum { ANSWER_MS = 20000 };
 
 const char *vt_domain_uri(const struct vt_run *r)
 {
@@ -278,6 +282,36 @@ static int fn_stats(const struct vt_api *v, virDomainPtr dom, struct vt_run *r)
                                          "vcpus", (int)i.nrVirtCpu));
 }
 
+/* In a process of its own: a call to a libvirtd that does not answer never ends. */
+static int destroy_in_time(struct vt_run *r, struct err *err)
+{
+    int ends[2];
+    struct err why = {0};
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_sys(err, "pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        with_domain(r, "destroy", fn_destroy, 0, &why);
+        _exit(write(ends[1], &why, sizeof why) != sizeof why);
+    }
+    close(ends[1]);
+    struct pollfd p = {.fd = ends[0], .events = POLLIN};
+    if (pid < 0)
+        err_sys(&why, "fork");
+    else if (poll(&p, 1, ANSWER_MS) <= 0)
+        err_set(&why, E_TIMEOUT, "libvirtd does not answer");
+    else if (read(ends[0], &why, sizeof why) != sizeof why)
+        err_set(&why, E_FAIL, "libvirt: destroy: the worker died");
+    close(ends[0]);
+    if (pid > 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    if (why.code && err)
+        *err = why;
+    return why.code ? -1 : 0;
+}
+
 static int destroy(struct vt_run *r, struct err *err)
 {
     /* Never started and nothing there: do not wake libvirt. */
@@ -287,7 +321,7 @@ static int destroy(struct vt_run *r, struct err *err)
     const struct vt_dialect *d = vt_dialect_of(r->profile->type);
     if (d->container && vt_join_daemon(err) < 0)
         return -1;
-    if (with_domain(r, "destroy", fn_destroy, 0, err) < 0) {
+    if (destroy_in_time(r, err) < 0) {
         /* A libvirtd that is away or sick does not keep a QEMU alive. */
         char name[32];
         vt_domain_name(r, name);

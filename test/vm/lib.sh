@@ -29,3 +29,23 @@ vm_image() {
         cp -a --reflink=auto "$store/images" "$LODGE_STATE_DIR/"
     ) 9>"$keep/.lock" && lodge image show "$vm_name" >/dev/null
 }
+
+# A libvirt of our own, in a mount namespace of our own (the caller's first step): its
+# sockets, pid files and directories are the test's, and go with it.
+vm_own_libvirt() {
+    mount -t tmpfs -o mode=755 lodge-test-run /run && mkdir -p /run/lock || return 1
+    for vm_d in lib cache log; do
+        mkdir -p "$LODGE_TEST_TMP/libvirt-$vm_d" /var/$vm_d/libvirt
+        cp -a /var/$vm_d/libvirt/. "$LODGE_TEST_TMP/libvirt-$vm_d/"
+        mount --bind "$LODGE_TEST_TMP/libvirt-$vm_d" /var/$vm_d/libvirt || return 1
+    done
+    rm -rf /var/lib/libvirt/qemu/domain-* /var/log/libvirt/qemu/*
+}
+vm_own_libvirt_end() {
+    for vm_pid in $(cat /run/libvirtd.pid /run/virtlogd.pid 2>/dev/null); do
+        kill -CONT "$vm_pid"
+        kill "$vm_pid"
+    done
+    sleep 0.5
+    umount /var/lib/libvirt /var/cache/libvirt /var/log/libvirt
+}
