@@ -17,7 +17,8 @@ struct agent {
     sd_event_source *idle;
     struct place_facts facts;
     bool facts_known;
-    unsigned busy; /* calls and relays under way */
+    const char *root; /* where /sys and /proc are looked for: "" on a node */
+    unsigned busy;    /* calls and relays under way */
 };
 
 /* Read the rows and take up what was under way: adopt, clean, boot again. Then sweep

@@ -20,6 +20,7 @@ lodge_agent_SOURCES = \
     src/agent/plan.c src/agent/plan.h \
     src/agent/reclaim.c src/agent/reclaim.h \
     src/agent/reserve.c src/agent/reserve.h \
+    src/agent/room.c src/agent/room.h \
     src/agent/snap.c src/agent/snap.h src/agent/snap_dir.c \
     src/agent/sock.c src/agent/sock.h \
     src/agent/stage.c src/agent/stage.h \

@@ -127,7 +127,7 @@ static int serve(struct agent *a, const char *path, struct err *err)
 
 static int run(const struct options *o, struct err *err)
 {
-    struct agent a = {.stay = o->stay, .idle_ms = o->idle_ms};
+    struct agent a = {.stay = o->stay, .idle_ms = o->idle_ms, .root = ""};
     list_init(&a.vms);
     umask(022);
     if (dirs_make(DIRS_STATE, err) < 0 || dirs_make(DIRS_RUN, err) < 0)

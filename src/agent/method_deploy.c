@@ -118,7 +118,7 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
     if (!profile_type_fits(vm->profile->type, vm->profile, &missing))
         return err_set(err, E_INPUT, "profile '%s': type '%s' cannot %s",
                        vm->profile->name, ops->name, profile_cap_texts[missing]);
-    if (ops->check(vm->profile, err) < 0 || reserve_check(a, vm, err) < 0)
+    if (reserve_check(a, vm, err) < 0 || ops->check(vm->profile, err) < 0)
         return err_at(err, "profile '%s'", vm->profile->name);
     if (*reason)
         json_object_set_new(vm->vt, "reason", json_string(reason));
@@ -159,6 +159,23 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     return 0;
 }
 
+/* What the request left open was decided when `made` was. */
+static void leave_open(struct profile *wanted, const struct profile *made)
+{
+    if (wanted->type == PROFILE_AUTO)
+        wanted->type = made->type;
+    if (!wanted->numa_nodes.count && made->numa_nodes.count) {
+        size_t bytes = made->numa_nodes.count * sizeof *wanted->numa_nodes.at;
+        if ((wanted->numa_nodes.at = malloc(bytes))) {
+            memcpy(wanted->numa_nodes.at, made->numa_nodes.at, bytes);
+            wanted->numa_nodes.count = made->numa_nodes.count;
+        }
+    }
+    for (size_t i = 0; i < wanted->device_count && i < made->device_count; i++)
+        if (!wanted->devices[i].address && made->devices[i].address)
+            wanted->devices[i].address = strdup(made->devices[i].address);
+}
+
 /* Is this the request that made `old`, sent again? */
 static bool same_deploy(const struct vm *old, const struct deploy *d)
 {
@@ -167,8 +184,7 @@ static bool same_deploy(const struct vm *old, const struct deploy *d)
     AUTO(profile) wanted = NULL;
     if (!d->profile || profile_from_json(d->profile, &wanted, NULL) < 0)
         return false;
-    if (wanted->type == PROFILE_AUTO)
-        wanted->type = old->profile->type;
+    leave_open(wanted, old->profile);
     AUTO_JSON a = profile_to_json(wanted);
     AUTO_JSON b = profile_to_json(old->profile);
     return state_is_live(old->state) && a && b && json_equal(a, b);

@@ -17,7 +17,9 @@ static void do_boot(struct rpc_call *call, json_t *params, void *arg)
 {
     struct err err;
     struct vm *vm = agent_vm_of(arg, call, params, &err);
-    if (!vm || life_boot(vm, &err) < 0)
+    bool ended = vm && (vm->state == VM_GONE || vm->state == VM_FAILED);
+    /* An ended machine holds nothing: its place may be somebody else's by now. */
+    if (!vm || (ended && reserve_check(arg, vm, &err) < 0) || life_boot(vm, &err) < 0)
         rpc_call_fail(call, &err);
     else if (json_is_false(json_object_get(params, "wait")))
         rpc_call_answer(call, vm_show(vm));

@@ -8,9 +8,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agent/room.h"
 #include "agent/vt.h"
 #include "base/dirs.h"
-#include "base/fd.h"
 #include "base/str.h"
 #include "profile/profile.h"
 
@@ -22,85 +22,67 @@ static bool holds(const struct vm *vm)
     return state_is_live(vm->state) || vm->state == VM_DEFINED;
 }
 
-static uint64_t meminfo(const char *key)
-{
-    AUTO_STR text = NULL;
-    unsigned long long kib = 0;
-    if (fd_read_file("/proc/meminfo", 65536, &text, NULL, NULL) < 0)
-        return 0;
-    char *at = strstr(text, key);
-    return at && sscanf(at + strlen(key), ": %llu", &kib) == 1 ? kib << 10 : 0;
-}
-
-static uint64_t pool_pages(uint64_t page_bytes, const char *what)
-{
-    char path[96];
-    AUTO_STR text = NULL;
-    snprintf(path, sizeof path, "/sys/kernel/mm/hugepages/hugepages-%llukB/%s",
-             (unsigned long long)(page_bytes >> 10), what);
-    return fd_read_file(path, 32, &text, NULL, NULL) < 0 ? 0 : strtoull(text, NULL, 10);
-}
-
 static bool huge(const struct profile *p)
 {
     return p->page_bytes > 4096;
 }
 
-/* Who holds most, for the refusal: "a (2G), b (512M)". */
-static void holders(struct agent *a, const struct profile *like, char *text,
-                    size_t size)
+/* --- memory --------------------------------------------------------------------------- */
+
+/* What the node has in pages like p's, and what others than `but` hold of them. */
+struct books {
+    struct place_numa numa[ROOM_NODES];
+    struct place_held *held;
+    struct place_memory memory;
+};
+
+static int books_open(struct agent *a, const struct vm *but, const struct profile *like,
+                      struct books *b, struct err *err)
 {
     struct vm *vm;
     size_t n = 0;
-    text[0] = '\0';
+    list_each (vm, &a->vms, in)
+        n++;
+    if (!(b->held = calloc(n + 1, sizeof *b->held)))
+        return err_oom(err);
+    b->memory = (struct place_memory){.page_bytes = like->page_bytes,
+                                      .numa = b->numa,
+                                      .held = b->held,
+                                      .keeps = huge(like) ? 0 : HOST_KEEPS};
+    b->memory.nnuma = room_memory(a->root, like->page_bytes, b->numa);
     list_each (vm, &a->vms, in) {
-        char amount[24];
-        bool same = huge(like) ? vm->profile->page_bytes == like->page_bytes
-                               : !huge(vm->profile);
-        if (!holds(vm) || !same || n + 40 > size)
+        const struct profile *p = vm->profile;
+        bool same = huge(like) ? p->page_bytes == like->page_bytes : !huge(p);
+        if (vm == but || !holds(vm) || !same || p->type == PROFILE_FAKE)
             continue;
-        n += snprintf(text + n, size - n, "%s%s (%s)", n ? ", " : "", vm->name,
-                      str_from_bytes(vm->profile->memory_bytes, amount, sizeof amount));
+        bool bound = place_memory_is_bound(p->numa_policy);
+        b->held[b->memory.nheld++] =
+            (struct place_held){.name = vm->name,
+                                .bytes = p->memory_bytes + (huge(p) ? 0 : VM_OVERHEAD),
+                                .nodes = p->numa_nodes.at,
+                                .count = bound ? p->numa_nodes.count : 0};
     }
-    if (!n)
-        snprintf(text, size, "no VM of this agent");
+    return 0;
 }
 
-static uint64_t held(struct agent *a, const struct vm *but, const struct profile *like)
+static uint64_t books_held(const struct books *b)
 {
-    struct vm *vm;
     uint64_t sum = 0;
-    list_each (vm, &a->vms, in)
-        if (vm != but && holds(vm) && vm->profile->type != PROFILE_FAKE &&
-            (huge(like) ? vm->profile->page_bytes == like->page_bytes
-                        : !huge(vm->profile)))
-            sum += vm->profile->memory_bytes + (huge(like) ? 0 : VM_OVERHEAD);
+    for (size_t i = 0; i < b->memory.nheld; i++)
+        sum += b->held[i].bytes;
     return sum;
 }
 
-static int check_memory(struct agent *a, const struct vm *vm, struct err *err)
+static int take_memory(struct agent *a, struct vm *vm, struct err *err)
 {
-    const struct profile *p = vm->profile;
-    uint64_t total = huge(p) ? pool_pages(p->page_bytes, "nr_hugepages") * p->page_bytes
-                             : meminfo("MemTotal") - meminfo("Hugetlb");
-    uint64_t keeps = huge(p) ? 0 : HOST_KEEPS, taken = held(a, vm, p);
-    uint64_t avail = total > keeps + taken ? total - keeps - taken : 0;
-    if (huge(p)) {
-        uint64_t now = pool_pages(p->page_bytes, "free_hugepages") * p->page_bytes;
-        avail = now < avail ? now : avail;
-    }
-    if (p->memory_bytes <= avail)
-        return 0;
-    /* Pages that no machine of ours has: the pool leaks, which is the node's fault. */
-    bool leaked = huge(p) && taken == 0 && p->memory_bytes <= total;
-    char want[24], have[24], page[24], who[200];
-    holders(a, p, who, sizeof who);
-    str_from_bytes(p->page_bytes, page, sizeof page);
-    return err_set(err, leaked ? E_UNAVAIL : E_BUSY,
-                   "wants %s of memory%s%s%s but %s is left; held by: %s",
-                   str_from_bytes(p->memory_bytes, want, sizeof want),
-                   huge(p) ? " in pages of " : "", huge(p) ? page : "",
-                   huge(p) ? "" : "", str_from_bytes(avail, have, sizeof have), who);
+    struct profile *p = vm->profile;
+    struct books b;
+    if (books_open(a, vm, p, &b, err) < 0)
+        return -1;
+    int r = place_memory_fit(&b.memory, p->memory_bytes, p->numa_policy, &p->numa_nodes,
+                             err);
+    free(b.held);
+    return r;
 }
 
 static int check_cpus(struct agent *a, const struct vm *vm, struct err *err)
@@ -119,22 +101,36 @@ static int check_cpus(struct agent *a, const struct vm *vm, struct err *err)
     return 0;
 }
 
-static int check_devices(struct agent *a, const struct vm *vm, struct err *err)
+static const char *device_holder(struct agent *a, const struct vm *but,
+                                 const char *address)
 {
-    const struct profile *p = vm->profile;
-    struct vm *other;
-    list_each (other, &a->vms, in) {
-        const struct profile *q = other->profile;
-        if (other == vm || !holds(other))
-            continue;
-        for (size_t i = 0; i < p->device_count; i++)
-            for (size_t k = 0; k < q->device_count; k++)
-                if (p->devices[i].address && q->devices[k].address &&
-                    !strcmp(p->devices[i].address, q->devices[k].address))
-                    return err_set(err, E_BUSY, "device %s is held by VM '%s'",
-                                   p->devices[i].address, other->name);
-    }
-    return 0;
+    struct vm *vm;
+    list_each (vm, &a->vms, in)
+        for (size_t i = 0; vm != but && holds(vm) && i < vm->profile->device_count; i++)
+            if (vm->profile->devices[i].address &&
+                !strcasecmp(vm->profile->devices[i].address, address))
+                return vm->name;
+    return NULL;
+}
+
+static int take_devices(struct agent *a, struct vm *vm, struct err *err)
+{
+    struct profile *p = vm->profile;
+    struct place_device *all;
+    if (!p->device_count)
+        return 0;
+    size_t n = room_devices(a->root, &all);
+    for (size_t i = 0; i < n; i++)
+        all[i].holder = device_holder(a, vm, all[i].address);
+    /* One of a class is chosen anew each time. */
+    for (size_t i = 0; i < p->device_count; i++)
+        if (p->devices[i].class) {
+            free(p->devices[i].address);
+            p->devices[i].address = NULL;
+        }
+    int r = all ? place_devices(all, n, p, err) : err_oom(err);
+    free(all);
+    return r;
 }
 
 static uint64_t disk_wants(const struct profile *p)
@@ -169,11 +165,11 @@ static int check_scratch(struct agent *a, const struct vm *vm, struct err *err)
                    str_from_bytes(promised, pr, sizeof pr));
 }
 
-int reserve_check(struct agent *a, const struct vm *vm, struct err *err)
+int reserve_check(struct agent *a, struct vm *vm, struct err *err)
 {
-    if (vm->profile->type != PROFILE_FAKE && check_memory(a, vm, err) < 0)
+    if (vm->profile->type != PROFILE_FAKE && take_memory(a, vm, err) < 0)
         return -1;
-    if (check_cpus(a, vm, err) < 0 || check_devices(a, vm, err) < 0)
+    if (check_cpus(a, vm, err) < 0 || take_devices(a, vm, err) < 0)
         return -1;
     return check_scratch(a, vm, err);
 }
@@ -211,8 +207,11 @@ json_t *reserve_room(struct agent *a)
 {
     static const struct profile plain = {0};
     const struct place_facts *f = agent_facts(a);
-    uint64_t total = meminfo("MemTotal") - meminfo("Hugetlb");
-    uint64_t taken = held(a, NULL, &plain) + HOST_KEEPS;
+    struct books b;
+    if (books_open(a, NULL, &plain, &b, NULL) < 0)
+        return NULL;
+    uint64_t left = place_memory_left(&b.memory, PLACE_ALL);
+    free(b.held);
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     struct vm *vm;
     list_each (vm, &a->vms, in)
@@ -223,19 +222,54 @@ json_t *reserve_room(struct agent *a)
         if (can_run(f, profile_word(profile_type_names, (*o)->name)))
             json_array_append_new(types, json_string((*o)->name));
     return json_pack("{s:I, s:I, s:o}", "cpus", (json_int_t)(cpus > 0 ? cpus : 0),
-                     "memory_bytes", (json_int_t)(total > taken ? total - taken : 0),
-                     "types", types);
+                     "memory_bytes", (json_int_t)left, "types", types);
+}
+
+/* One page size: {"page", "total", "held", "nodes": [{"node", "total", "left"}], "by":
+ * [{"vm", "bytes"}]}. */
+static json_t *show_pages(struct agent *a, uint64_t page_bytes)
+{
+    struct profile like = {.page_bytes = page_bytes};
+    struct books b;
+    if (books_open(a, NULL, &like, &b, NULL) < 0)
+        return NULL;
+    json_t *nodes = json_array(), *by = json_array();
+    uint64_t total = 0;
+    for (size_t i = 0; i < b.memory.nnuma; i++) {
+        total += b.numa[i].total;
+        json_array_append_new(
+            nodes, json_pack("{s:I, s:I, s:I}", "node", (json_int_t)b.numa[i].id,
+                             "total", (json_int_t)b.numa[i].total, "left",
+                             (json_int_t)place_memory_left(&b.memory, b.numa[i].id)));
+    }
+    for (size_t i = 0; i < b.memory.nheld; i++)
+        json_array_append_new(by, json_pack("{s:s, s:I}", "vm", b.held[i].name, "bytes",
+                                            (json_int_t)b.held[i].bytes));
+    json_t *o = json_pack("{s:I, s:I, s:I, s:o, s:o}", "page", (json_int_t)page_bytes,
+                          "total", (json_int_t)total, "held",
+                          (json_int_t)books_held(&b), "nodes", nodes, "by", by);
+    free(b.held);
+    return o;
 }
 
 json_t *reserve_show(struct agent *a)
 {
-    static const struct profile plain = {0};
+    static const uint64_t sizes[] = {4096, 2 << 20, 1 << 30};
     struct vm *vm;
     uint64_t disk = 0;
     list_each (vm, &a->vms, in)
         if (holds(vm))
             disk += disk_wants(vm->profile);
-    return json_pack(
-        "{s:{s:I, s:I}, s:I}", "memory_bytes", "total", (json_int_t)meminfo("MemTotal"),
-        "held", (json_int_t)held(a, NULL, &plain), "scratch_bytes", (json_int_t)disk);
+    json_t *pages = json_array();
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        json_t *one = show_pages(a, sizes[i]);
+        if (i == 0 || json_integer_value(json_object_get(one, "total")))
+            json_array_append(pages, one);
+        json_decref(one);
+    }
+    json_t *plain = json_array_get(pages, 0);
+    return json_pack("{s:{s:O*, s:O*}, s:o, s:I}", "memory_bytes", "total",
+                     json_object_get(plain, "total"), "held",
+                     json_object_get(plain, "held"), "pages", pages, "scratch_bytes",
+                     (json_int_t)disk);
 }

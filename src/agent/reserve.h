@@ -4,12 +4,13 @@
 #pragma once
 #include "agent/agent.h"
 
-/* Does vm fit beside all others? E_BUSY says what is missing and who holds it. */
-int reserve_check(struct agent *a, const struct vm *vm, struct err *err);
+/* Does vm fit beside all others? What its profile leaves open (NUMA nodes, devices of a
+ * class) is chosen and written into it. E_BUSY says what is missing and who holds it. */
+int reserve_check(struct agent *a, struct vm *vm, struct err *err);
 /* Can this node run machines of the type at all? E_UNAVAIL says why not. */
 int reserve_can_run(struct agent *a, enum profile_type type, struct err *err);
 /* What a new VM could still get: {"cpus", "memory_bytes", "types": [...]}, for placement by
  * the controller. */
 json_t *reserve_room(struct agent *a);
-/* {"memory_bytes": {"total", "held"}, ...} for agent.info. */
+/* What there is and who holds it, by page size and NUMA node, for agent.info. */
 json_t *reserve_show(struct agent *a);

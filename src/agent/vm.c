@@ -100,7 +100,8 @@ int vm_from_json(json_t *row, struct vm **out, struct err *err)
                    &cut) < 0)
         return -1;
     if (version != 1 || !is_id(id) || state_parse(state) == VM_STATE_COUNT ||
-        !json_is_object(vt))
+        !json_is_object(vt) || !json_is_object(stages) ||
+        (cgroups && !json_is_object(cgroups)) || (why && !json_is_object(why)))
         return err_set(err, E_INPUT, "VM row '%s': state '%s' or id is not one of ours",
                        id, state);
     AUTO(vm) vm = calloc(1, sizeof *vm);

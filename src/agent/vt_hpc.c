@@ -17,6 +17,7 @@
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "place/memory.h"
 #include "proto/client.h"
 
 enum { START_MS = 30000, CALL_MS = 10000 };
@@ -52,7 +53,7 @@ static json_t *memory_json(const struct profile *p)
         json_pack("{s:I, s:s, s:b}", "size_mib", (json_int_t)(p->memory_bytes >> 20),
                   "page", page_word(p->page_bytes), "prealloc", p->prealloc);
     size_t n = p->numa_nodes.count;
-    if (!m || !n || p->numa_policy == PROFILE_NUMA_NONE)
+    if (!m || !n || !place_memory_is_bound(p->numa_policy))
         return m;
     /* One guest node for each host node; the first takes what does not divide. */
     json_t *nodes = json_array();

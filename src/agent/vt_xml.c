@@ -188,14 +188,18 @@ static void put_cpus(struct xml *x, const struct plan *p, const struct vt_dialec
                   NULL);
         close_(x);
     }
-    bool bind = f->numa_policy == PROFILE_NUMA_BIND && f->numa_nodes.count;
-    if (!bind || d->container)
+    static const char *const modes[] = {[PROFILE_NUMA_BIND] = "strict",
+                                        [PROFILE_NUMA_MIRROR] = "strict",
+                                        [PROFILE_NUMA_PREFER] = "preferred",
+                                        [PROFILE_NUMA_INTERLEAVE] = "interleave"};
+    bool prefer = f->numa_policy == PROFILE_NUMA_PREFER; /* knows one node only */
+    if (f->numa_policy == PROFILE_NUMA_NONE || !f->numa_nodes.count || d->container)
         return;
     AUTO_BUF set = {0};
-    for (size_t i = 0; i < f->numa_nodes.count; i++)
+    for (size_t i = 0; i < (prefer ? 1 : f->numa_nodes.count); i++)
         str_buf_printf(&set, "%s%u", i ? "," : "", f->numa_nodes.at[i]);
     begin(x, "numatune", NULL);
-    empty(x, "memory", "mode", "strict", "nodeset", set.data, NULL);
+    empty(x, "memory", "mode", modes[f->numa_policy], "nodeset", set.data, NULL);
     close_(x);
 }
 

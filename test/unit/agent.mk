@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-dist_check_SCRIPTS += test/t1060-users.t \
+dist_check_SCRIPTS += test/t0061-domain.t \
+    test/t1060-users.t \
     test/t1061-malice.t \
     test/t1062-kill.t \
     test/t1070-ckpt.t \
     test/t2000-conform.t \
-    test/t2062-libvirtd.t
-TESTS += test/t1060-users.t \
+    test/t2062-libvirtd.t \
+    test/t3060-lab-vm.t
+TESTS += test/t0061-domain.t \
+    test/t1060-users.t \
     test/t1061-malice.t \
     test/t1062-kill.t \
     test/t1070-ckpt.t \
@@ -14,3 +17,13 @@ TESTS += test/t1060-users.t \
 TESTS_MORE += test/t3060-lab-vm.t
 dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills
 dist_noinst_DATA += test/vm/lib.sh
+
+check_PROGRAMS += test/unit/agent.tap
+test_unit_agent_tap_SOURCES = test/unit/agent.c test/unit/unit.h \
+    src/agent/plan.c src/agent/reserve.c src/agent/room.c src/agent/state.c \
+    src/agent/vm.c src/agent/vt_xml.c
+test_unit_agent_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
+test_unit_agent_tap_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=geteuid
+test_unit_agent_tap_LDADD = src/place/libplace.la src/profile/libprofile.la \
+    src/proto/libproto.la src/base/libbase.la $(XML2_LIBS) $(JANSSON_LIBS) \
+    $(SYSTEMD_LIBS) $(CMOCKA_LIBS)
