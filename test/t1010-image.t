@@ -178,8 +178,8 @@ test_expect_success BUSYBOX 'a site'"'"'s images are seen through lodged' '
     mkdir -p "$LODGE_RUN_DIR" && { lodged & pid=$!; } && test_when_finished "kill $pid" &&
     for i in $(seq 100); do test -S "$LODGE_RUN_DIR/lodged.sock" && break; sleep 0.1; done &&
     LODGE_STATE_DIR=$PWD/nobodys lodge image list --noheader >listed && cat listed &&
-    test $(grep -c "^tiny " listed) -eq 1 && lodge image list --noheader | grep -c "^tiny " | grep -qx 1 &&
-    LODGE_STATE_DIR=$PWD/nobodys lodge image show tiny | jq -e ".content.name == \"tiny\""
+    test $(grep -c "^clone " listed) -eq 1 && test $(lodge image list --noheader | grep -c "^clone ") -eq 1 &&
+    LODGE_STATE_DIR=$PWD/nobodys lodge image show clone | jq -e ".content.name == \"clone\""
 '
 test_expect_success BUSYBOX 'a new version, rollback, rm and gc' '
     sed "s,hello,goodbye," tiny.xml >tiny2.xml && lodge image build tiny2.xml &&
