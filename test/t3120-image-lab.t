@@ -11,6 +11,7 @@ LODGE_IMAGE_PATH=$LODGE_STATE_DIR/images
 LODGE_STATE_DIR=/tmp/l/s LODGE_RUN_DIR=/run/l LODGE_CONFIG_DIR=/tmp/l/c LODGE_CACHE_DIR=/tmp/l/k
 export LODGE_IMAGE_PATH LODGE_STATE_DIR LODGE_RUN_DIR LODGE_CONFIG_DIR LODGE_CACHE_DIR
 mkdir -p /tmp/l # the run directory is on tmpfs, as everywhere
+lodge image boot --vmm \$1 --timeout 600 --memory 512M && echo "booted \$1" || exit 1
 "$LODGE_TOP_SRCDIR"/test/vm/clones hpc \$1; status=\$?
 test \$status = 0 || tail -n 60 /tmp/l/s/agent.log
 exit \$status

@@ -231,7 +231,15 @@ static const struct cli_column verify_columns[] = {
     {0}};
 
 static bool verify_rebuild;
-enum { KEY_REBUILD = 0x2100, KEY_DAYS, KEY_TIMEOUT, KEY_CONSOLE, KEY_MEMORY, KEY_KVM };
+enum {
+    KEY_REBUILD = 0x2100,
+    KEY_DAYS,
+    KEY_TIMEOUT,
+    KEY_CONSOLE,
+    KEY_MEMORY,
+    KEY_KVM,
+    KEY_VMM
+};
 
 static const struct argp_option verify_argp[] = {
     {"rebuild", KEY_REBUILD, 0, 0,
@@ -396,6 +404,7 @@ static const struct argp_option boot_argp[] = {
     {"memory", KEY_MEMORY, "SIZE", 0, "the machine's memory (768M)"},
     {"console", KEY_CONSOLE, 0, 0, "show the console"},
     {"kvm", KEY_KVM, 0, 0, "use /dev/kvm; without it the processor is emulated"},
+    {"vmm", KEY_VMM, 0, 0, "under lodge-vmm, which needs a KVM, in place of QEMU"},
     {0}};
 
 static error_t boot_parse(int key, char *arg, struct argp_state *state)
@@ -419,6 +428,8 @@ static error_t boot_parse(int key, char *arg, struct argp_state *state)
         return o->show = true, 0;
     case KEY_KVM:
         return o->accel = true, 0;
+    case KEY_VMM:
+        return o->vmm = true, 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }

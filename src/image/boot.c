@@ -5,17 +5,22 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/dirs.h"
 #include "base/fd.h"
 #include "base/proc.h"
 #include "base/str.h"
+
+OWN_CLEANUP(json_t, json_decref)
 
 enum { CONSOLE_MAX = 1 << 20, ARGS = 48 };
 
@@ -100,6 +105,60 @@ static int make(struct machine *m, const struct image *img,
     return 0;
 }
 
+static json_t *vmm_disk(const char *path, const char *serial, bool readonly)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:b}", "type", "blk", "id", serial + 6,
+                     "path", path, "serial", serial, "readonly", readonly);
+}
+
+/* lodge-vmm reads what it shall be from a descriptor, number 3 there. */
+static int make_vmm(struct machine *m, const struct image *img,
+                    const struct boot_options *opt, const char *scratch, int *config,
+                    struct err *err)
+{
+    if (!img->kernel)
+        return err_set(err, E_INPUT,
+                       "lodge-vmm boots a kernel, and image '%s' has none", img->name);
+    if (!strcmp(img->root_mode, "plain"))
+        return err_set(
+            err, E_INPUT,
+            "image '%s' writes to its own root: a trial boot of it is done in "
+            "QEMU, which keeps that apart",
+            img->name);
+    AUTO_STR line = str_printf("%s %s", img->append ? img->append : "",
+                               opt->append ? opt->append : "");
+    json_t *devices =
+        json_pack("[{s:s, s:b}, {s:s}]", "type", "serial", "stdio", 1, "type", "rng");
+    if (img->root)
+        json_array_append_new(devices, vmm_disk(img->root, "lodge-root",
+                                                strcmp(img->root_mode, "plain")));
+    if (scratch)
+        json_array_append_new(devices, vmm_disk(scratch, "lodge-scratch", false));
+    AUTO_T(json_t)
+    all = json_pack("{s:s, s:{s:i}, s:s, s:s, s:o}", "name", img->name, "memory",
+                    "size_mib", (int)opt->memory_mib, "kernel", img->kernel, "cmdline",
+                    line ? line : "", "devices", devices);
+    if (!line || !all ||
+        (img->initrd &&
+         json_object_set_new(all, "initrd", json_string(img->initrd)) < 0))
+        return err_oom(err);
+    AUTO_STR text = json_dumps(all, JSON_COMPACT);
+    AUTO_FD fd = memfd_create("config", MFD_CLOEXEC);
+    const char *program = own(m, dirs_path(DIRS_LIBEXEC, "lodge-vmm"));
+    if (!text || !program)
+        return err_oom(err);
+    if (fd < 0)
+        return err_sys(err, "memfd");
+    if (fd_write_all(fd, text, strlen(text), err) < 0)
+        return -1;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return err_sys(err, "seek");
+    add(m, program, NULL);
+    add(m, "--config", "/proc/self/fd/3");
+    *config = move_fd(fd);
+    return 0;
+}
+
 /* The end of the console, on one line. */
 static void console_end(const char *text, char *out, size_t size)
 {
@@ -175,7 +234,9 @@ static int run_machine(const struct image *img, const struct boot_options *opt,
     int ends[2];
     if (!m)
         return err_oom(err);
-    if (make(m, img, opt, scratch, err) < 0)
+    AUTO_FD config = -1;
+    if ((opt->vmm ? make_vmm(m, img, opt, scratch, &config, err)
+                  : make(m, img, opt, scratch, err)) < 0)
         return -1;
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_sys(err, "pipe");
@@ -183,11 +244,13 @@ static int run_machine(const struct image *img, const struct boot_options *opt,
     AUTO_FD to = ends[1];
     AUTO_FD pidfd = -1;
     AUTO_BUF console = {0};
-    const struct proc_spec spec = {
-        .argv = m->v, .fds = (int[]){-1, to, to}, .nfds = 3, .die_with_us = true};
+    const struct proc_spec spec = {.argv = m->v,
+                                   .fds = (int[]){-1, to, to, config},
+                                   .nfds = config < 0 ? 3 : 4,
+                                   .die_with_us = true};
     uint64_t start = clock_ms();
     if (proc_spawn(&spec, &pidfd, NULL, err) < 0)
-        return err_at(err, "Debian package qemu-system-x86");
+        return opt->vmm ? -1 : err_at(err, "Debian package qemu-system-x86");
     close(move_fd(to));
     int r = watch(from, img->guest_marker, opt, &console, err), status;
     *ms = clock_ms() - start;

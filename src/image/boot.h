@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Try an image: boot it in QEMU until its marker is on the console. */
+/* Try an image: boot it in QEMU, or under lodge-vmm, until its marker is on the console. */
 #pragma once
 #include "base/err.h"
 
@@ -12,6 +12,7 @@ struct boot_options {
     unsigned memory_mib;
     bool show;          /* copy the console to standard error */
     bool accel;         /* use KVM if it is there; else emulate */
+    bool vmm;           /* lodge-vmm, which needs a KVM, in place of QEMU */
     const char *append; /* more words for the kernel; NULL: none */
 };
 
