@@ -455,6 +455,13 @@ bool guest_is_up(const struct vm *vm)
     return vm->guest && vm->guest->ready && chan_state(vm->guest->chan) == CHAN_UP;
 }
 
+void guest_set_clock(struct vm *vm)
+{
+    json_t *request = guest_is_up(vm) ? identity_clock(vm) : NULL;
+    if (request && own_request(vm->guest, request, false))
+        guest_turn(vm->guest);
+}
+
 bool guest_shutdown(struct vm *vm)
 {
     if (!guest_is_up(vm) || !own_request(vm->guest, identity_shutdown(), false))

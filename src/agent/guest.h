@@ -13,6 +13,8 @@ void guest_close(struct vm *vm);
 bool guest_is_up(const struct vm *vm);
 /* Ask it to shut down; false: it does not listen. */
 bool guest_shutdown(struct vm *vm);
+/* It was paused: tell it what time it is. */
+void guest_set_clock(struct vm *vm);
 /* Open a stream with this request (stolen) and give the client of `call` to it: the
  * call is answered by an upgrade, or refused. */
 void guest_relay(struct vm *vm, struct rpc_call *call, json_t *request);

@@ -104,14 +104,26 @@ static json_t *entropy(void)
     return json_string(text);
 }
 
+/* A container's clock is the host's, and so is fake's. */
+static bool has_clock(const struct vm *vm)
+{
+    return vm->profile->type != PROFILE_LXC && vm->profile->type != PROFILE_FAKE;
+}
+
+json_t *identity_clock(const struct vm *vm)
+{
+    return has_clock(vm) ? json_pack("{s:s, s:I}", "op", "identity", "clock_us",
+                                     (json_int_t)clock_wall_ms() * 1000)
+                         : NULL;
+}
+
 json_t *identity_request(const struct vm *vm)
 {
     json_t *made = json_object_get(vm->vt, "identity");
     json_t *id = made ? json_copy(made) : json_pack("{s:s}", "op", "identity");
     if (!id)
         return NULL;
-    /* A container's clock is the host's, and so is fake's. */
-    if (vm->profile->type != PROFILE_LXC && vm->profile->type != PROFILE_FAKE)
+    if (has_clock(vm))
         json_object_set_new(id, "clock_us", json_integer(clock_wall_ms() * 1000));
     json_object_set_new(id, "entropy", entropy());
     return id;

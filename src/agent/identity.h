@@ -12,6 +12,8 @@ json_t *identity_request(const struct vm *vm);
 /* What it answered: 0, or its refusal. */
 int identity_answer(const json_t *message, struct err *err);
 json_t *identity_shutdown(void);
+/* After a pause: what time it is. NULL for types whose clock is the host's. */
+json_t *identity_clock(const struct vm *vm);
 /* A client's exec, attach, put or get: the request, with the ids that this caller may
  * have. */
 int identity_exec(const struct vm *vm, uid_t caller, const char *op, json_t *params,

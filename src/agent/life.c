@@ -449,6 +449,8 @@ static void on_paused(void *arg, json_t *result, const struct err *why)
     if (why) {
         vm->act = *why;
         force_step(vm, vm->state == VM_PAUSED ? EV_RESUME : EV_PAUSE);
+    } else if (vm->state == VM_RUNNING) {
+        guest_set_clock(vm);
     }
     life_notify(vm);
 }

@@ -239,14 +239,14 @@ struct common {
     bool no_wait;
 };
 
-enum { KEY_C_NODE = 0x2100, KEY_C_JOB, KEY_C_NO_WAIT };
+enum { KEY_C_NODE = 0x2100, KEY_C_NO_WAIT };
 static const struct argp_option node_options[] = {
     {"node", KEY_C_NODE, "NODE", 0, "of this node of the cluster"},
     {0},
 };
 static const struct argp_option list_options[] = {
     {"node", KEY_C_NODE, "NODE", 0, "of this node of the cluster"},
-    {"job", KEY_C_JOB, "JOB", 0, "only those of this job"},
+    {"job", 'j', "JOB", 0, "only those of this job"},
     {0},
 };
 static const struct argp_option end_options[] = {
@@ -263,7 +263,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
     case KEY_C_NODE:
         c->node = arg;
         return 0;
-    case KEY_C_JOB:
+    case 'j':
         c->job = arg;
         return 0;
     case KEY_C_NO_WAIT:
@@ -533,9 +533,9 @@ static const struct cli_verb verbs[] = {
      parse_common, &common_input, run_pause},
     {"resume", "VM...", "let paused machines go on", 1, CLI_ANY, node_options,
      parse_common, &common_input, run_resume},
-    {"console", "VM", "watch a machine's console and type on it", 1, 1,
+    {"console", "[VM]", "watch a machine's console and type on it", 0, 1,
      vm_console_options, vm_console_parse, &console_input, vm_run_console},
-    {"exec", "VM COMMAND [ARG...]", "run a command in a machine", 2, CLI_COMMAND,
+    {"exec", "[VM] COMMAND [ARG...]", "run a command in a machine", 1, CLI_COMMAND,
      vm_exec_options, vm_exec_parse, &exec_input, vm_run_exec},
     {"cp", "FROM TO", "copy files into (VM:PATH) or out of a machine", 2, 2,
      node_options, parse_common, &common_input, vm_run_cp},

@@ -31,13 +31,13 @@ error_t vm_exec_parse(int key, char *arg, struct argp_state *state);
 extern const struct argp_option vm_console_options[];
 error_t vm_console_parse(int key, char *arg, struct argp_state *state);
 struct vm_exec_input {
-    const char *node, *cwd, *user;
+    const char *node, *job, *cwd, *user;
     char *env[256];
     size_t nenv;
     int pty; /* 1, 0, -1: if we have a terminal */
 };
 struct vm_console_input {
-    const char *node;
+    const char *node, *job;
     bool read_only;
 };
 struct command;

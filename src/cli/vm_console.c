@@ -15,6 +15,7 @@ enum { KEY_NODE = 0x2500, ESCAPE = 0x1d };
 
 const struct argp_option vm_console_options[] = {
     {"node", KEY_NODE, "NODE", 0, "of this node of the cluster"},
+    {"job", 'j', "JOB", 0, "of the machine of this job; in the place of VM"},
     {"read-only", 'r', 0, 0, "watch only"},
     {0},
 };
@@ -24,6 +25,8 @@ error_t vm_console_parse(int key, char *arg, struct argp_state *state)
     struct vm_console_input *c = state->input;
     if (key == KEY_NODE)
         c->node = arg;
+    else if (key == 'j')
+        c->job = arg;
     else if (key == 'r')
         c->read_only = true;
     else
@@ -68,10 +71,13 @@ int vm_run_console(struct cli *cli, int nargs, char **args, struct err *err)
 {
     const struct vm_console_input *c = cli->verb->input;
     AUTO(rpc_client) agent = NULL;
+    if (!nargs == !c->job)
+        return err_set(err, E_USAGE, "give a machine, or -j JOB");
     vm_agent_node(c->node);
     if (vm_agent_again(&agent, err) < 0 ||
         rpc_client_call(agent, "vm.console",
-                        json_pack("{s:s, s:b}", "vm", args[0], "write", !c->read_only),
+                        json_pack("{s:s, s:b}", c->job ? "job" : "vm",
+                                  c->job ? c->job : args[0], "write", !c->read_only),
                         NULL, NULL, err) < 0)
         return -1;
     char *rest = NULL;
@@ -84,7 +90,8 @@ int vm_run_console(struct cli *cli, int nargs, char **args, struct err *err)
         struct termios now = was;
         cfmakeraw(&now);
         now.c_oflag |= OPOST;
-        fprintf(stderr, "lodge: console of '%s'; ctrl-] leaves it\n", args[0]);
+        fprintf(stderr, "lodge: console of '%s'; ctrl-] leaves it\n",
+                c->job ? c->job : args[0]);
         tcsetattr(0, TCSANOW, &now);
     }
     if (!len || fd_write_all(1, own, len, err) == 0)

@@ -14,6 +14,7 @@ enum { KEY_NODE = 0x2300, KEY_CWD, KEY_USER };
 
 const struct argp_option vm_exec_options[] = {
     {"node", KEY_NODE, "NODE", 0, "of this node of the cluster"},
+    {"job", 'j', "JOB", 0, "in the machine of this job; in the place of VM"},
     {"cwd", KEY_CWD, "DIRECTORY", 0, "start there; else in the home directory"},
     {"env", 'e', "NAME=VALUE", 0, "put it into the environment (again and again)"},
     {"user", KEY_USER, "UID", 0, "as this user number; root only"},
@@ -28,6 +29,9 @@ error_t vm_exec_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_NODE:
         x->node = arg;
+        return 0;
+    case 'j':
+        x->job = arg;
         return 0;
     case KEY_CWD:
         x->cwd = arg;
@@ -88,10 +92,14 @@ int vm_command(const struct vm_exec_input *x, char **argv, struct command **out,
     return 0;
 }
 
-int vm_exec(const char *vm, const struct command *command, int *status, struct err *err)
+static int run_in(const char *vm, const char *job, const struct command *command,
+                  int *status, struct err *err)
 {
-    struct client_exec x = {
-        .vm = vm, .command = command, .fds = {0, 1, 2}, .connect = vm_agent_again};
+    struct client_exec x = {.vm = vm,
+                            .job = job,
+                            .command = command,
+                            .fds = {0, 1, 2},
+                            .connect = vm_agent_again};
     struct err why = {0};
     if (client_exec(&x, status, &why) < 0) {
         *err = why;
@@ -102,17 +110,25 @@ int vm_exec(const char *vm, const struct command *command, int *status, struct e
     return 0;
 }
 
+int vm_exec(const char *vm, const struct command *command, int *status, struct err *err)
+{
+    return run_in(vm, NULL, command, status, err);
+}
+
 int vm_run_exec(struct cli *cli, int nargs, char **args, struct err *err)
 {
     const struct vm_exec_input *x = cli->verb->input;
     AUTO(command) command = NULL;
     int status;
-    char **argv = args + 1;
-    if (!strcmp(*argv, "--") && nargs > 2)
+    const char *vm = x->job ? NULL : args[0];
+    char **argv = vm ? args + 1 : args;
+    if (*argv && !strcmp(*argv, "--") && argv[1])
         argv++;
+    if (!*argv)
+        return err_set(err, E_USAGE, "give a machine and a command, or -j JOB and one");
     vm_agent_node(x->node);
     if (vm_command(x, argv, &command, err) < 0 ||
-        vm_exec(args[0], command, &status, err) < 0)
+        run_in(vm, x->job, command, &status, err) < 0)
         return -1;
     client_exec_end(status);
 }
