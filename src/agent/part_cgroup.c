@@ -153,6 +153,30 @@ int cgroup_move(const struct vt_run *r, pid_t pid, struct err *err)
     return 0;
 }
 
+void cgroup_follow(pid_t whom)
+{
+    char path[40];
+    AUTO_STR text = NULL;
+    snprintf(path, sizeof path, "/proc/%d/cgroup", (int)whom);
+    if (fd_read_file(path, 65536, &text, NULL, NULL) < 0)
+        return;
+    /* "4:memory:/some/group", "0::/some/group" */
+    char *rest = text;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        char *names = strchr(line, ':'), *group = names ? strchr(++names, ':') : NULL;
+        if (!group)
+            continue;
+        *group++ = '\0';
+        if (str_starts(names, "name="))
+            names += strlen("name=");
+        AUTO_STR dir = *names        ? str_printf(ROOT "/%s%s", names, group)
+                       : is_v2(ROOT) ? str_printf(ROOT "%s", group)
+                                     : str_printf(ROOT "/unified%s", group);
+        if (dir)
+            put(dir, "cgroup.procs", "0", NULL);
+    }
+}
+
 /* rmdir, again and again while the last process is going. */
 static int remove_group(const char *dir, struct err *err)
 {

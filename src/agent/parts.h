@@ -12,6 +12,9 @@ bool cgroup_wanted(const struct vt_run *r);
 /* Move a process, with all its threads. */
 int cgroup_move(const struct vt_run *r, pid_t pid, struct err *err);
 
+/* The calling process goes where `whom` is, in all hierarchies. */
+void cgroup_follow(pid_t whom);
+
 /* Disks that are made for it: scratch, and those without a path. */
 int scratch_make(struct vt_run *r, struct err *err);
 int scratch_clear(struct vt_run *r, struct err *err);

@@ -15,6 +15,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "agent/parts.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/proc.h"
@@ -75,6 +76,7 @@ static bool answers(const char *path)
 
 struct view {
     bool hide_cgroup2, hide_kvm;
+    pid_t agent;
 };
 #define OLD_DEV "/run/lodge-dev"
 
@@ -124,6 +126,8 @@ static int dev_without_kvm(void)
 static int own_view(void *arg)
 {
     const struct view *v = arg;
+    /* The worker is in some VM's control groups: the daemon serves them all. */
+    cgroup_follow(v->agent);
     if (!v->hide_cgroup2 && !v->hide_kvm)
         return 0;
     if (unshare(CLONE_NEWNS) < 0 ||
@@ -158,6 +162,7 @@ static int start_daemon(const char *program, struct err *err)
     const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
                                NULL};
     struct view view = judge_view();
+    view.agent = getppid();
     struct proc_spec spec = {.argv = argv,
                              .env = env,
                              .cwd = "/",

@@ -208,11 +208,21 @@ static int start(struct vt_run *r, const struct plan *plan, virConnectPtr conn,
     return ret;
 }
 
+/* A tmpfs, or an overlay on one, knows no O_DIRECT. */
+static void look_at_disks(struct plan *plan)
+{
+    for (size_t i = 0; i < plan->ndisks; i++) {
+        AUTO_FD fd = open(plan->disks[i].path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+        plan->disks[i].buffered = fd < 0 && errno == EINVAL;
+    }
+}
+
 static int boot(struct vt_run *r, struct err *err)
 {
     AUTO(plan) plan = NULL;
     if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0 || prepare(r, plan, err) < 0)
         return -1;
+    look_at_disks(plan);
     plan->machine = r->snap ? vt_domain_machine(r->snap) : NULL;
     virConnectPtr conn = vt_connect(vt_domain_uri(r), err);
     if (!conn)

@@ -259,8 +259,8 @@ static void put_disk(struct xml *x, const struct plan_disk *d, size_t i,
     begin(x, "disk", "type", "file", "device", d->cdrom ? "cdrom" : "disk", NULL);
     bool virtio = !strcmp(bus, "virtio");
     empty(x, "driver", "name", "qemu", "type", d->format, "cache",
-          virtio && !d->readonly ? "none" : NULL, "discard", virtio ? "unmap" : NULL,
-          NULL);
+          virtio && !d->readonly && !d->buffered ? "none" : NULL, "discard",
+          virtio ? "unmap" : NULL, NULL);
     empty(x, "source", "file", d->path, NULL);
     empty(x, "target", "dev", dev, "bus", bus, NULL);
     if (d->readonly)

@@ -6,7 +6,8 @@ dist_check_SCRIPTS += test/t0061-domain.t \
     test/t1070-ckpt.t \
     test/t2000-conform.t \
     test/t2062-libvirtd.t \
-    test/t3060-lab-vm.t
+    test/t3060-lab-vm.t \
+    test/t3062-lab-kill.t
 TESTS += test/t0061-domain.t \
     test/t1060-users.t \
     test/t1061-malice.t \
@@ -14,7 +15,7 @@ TESTS += test/t0061-domain.t \
     test/t1070-ckpt.t \
     test/t2000-conform.t \
     test/t2062-libvirtd.t
-TESTS_MORE += test/t3060-lab-vm.t
+TESTS_MORE += test/t3060-lab-vm.t test/t3062-lab-kill.t
 dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills
 dist_noinst_DATA += test/vm/lib.sh
 
