@@ -19,6 +19,7 @@ import traceback
 
 VMM, VMLINUX, INITRD = sys.argv[1:4]
 DIR = tempfile.mkdtemp(prefix="ckpt")
+CMDLINE = "console=ttyS0 panic=-1 mitigations=off"
 SLOW = int(os.environ.get("LODGE_TEST_SLOW", 150))
 
 
@@ -43,8 +44,9 @@ class Guest:
         if restore:
             config["restore"] = restore
         else:
-            config.update(kernel=VMLINUX, initrd=INITRD,
-                          cmdline="console=ttyS0 panic=-1 mitigations=off")
+            config.update(kernel=VMLINUX, cmdline=CMDLINE)
+            if INITRD:
+                config["initrd"] = INITRD
         path = os.path.join(self.dir, "config.json")
         with open(path, "w") as f:
             json.dump(config, f)
@@ -407,14 +409,15 @@ def test_full_disk_and_giving_up():
         subprocess.run(["umount", small], check=True)
 
 
-def main():
-    names = sys.argv[4:] or [n[5:] for n in globals() if n.startswith("test_")]
+def main(tests=None):
+    tests = tests or globals()
+    names = sys.argv[4:] or [n[5:] for n in tests if n.startswith("test_")]
     print("1..%d" % len(names), flush=True)
     failed = 0
     for i, n in enumerate(names, 1):
         start = time.time()
         try:
-            globals()["test_" + n]()
+            tests["test_" + n]()
             print("ok %d - %s # %.0f s" % (i, n, time.time() - start), flush=True)
         except Exception:
             failed += 1
@@ -424,4 +427,5 @@ def main():
     return failed != 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@ dist_noinst_SCRIPTS += test/guests/initrd test/guests/devices.init test/guests/d
 dist_noinst_SCRIPTS += test/guests/machine.init test/guests/machine.py
 dist_noinst_SCRIPTS += test/guests/steady.py
 dist_noinst_SCRIPTS += test/guests/ckpt.init test/guests/ckpt.py
+dist_noinst_SCRIPTS += test/guests/ckpt.init test/guests/ckpt.py test/guests/count.py
 if WITH_VMM
 dist_check_SCRIPTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t
 dist_check_SCRIPTS += test/t3300-vmm-ckpt.t
@@ -16,8 +17,8 @@ EXTRA_DIST += test/guests/hello.S test/guests/count.S test/guests/pvh.ld
 if WITH_VMM
 check_DATA = test/guests/hello.elf test/guests/count.elf
 CLEANFILES += test/guests/hello.elf test/guests/count.elf
-dist_check_SCRIPTS += test/t0310-vmm.t
-TESTS += test/t0310-vmm.t
+dist_check_SCRIPTS += test/t0310-vmm.t test/t0311-vmm-ckpt.t
+TESTS += test/t0310-vmm.t test/t0311-vmm-ckpt.t
 endif
 test/guests/hello.elf: test/guests/hello.S test/guests/pvh.ld
 	$(AM_V_GEN)$(MKDIR_P) test/guests && $(CC) -m32 -nostdlib -static -no-pie \
