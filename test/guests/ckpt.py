@@ -200,7 +200,10 @@ def back(g, d, mode="read", devices=(), page=None, last=None):
         took = time.monotonic() - start
         b.rounds(6, 0)
         b.sane(last)
-        print("# %s %s: first word after %.2f s" % (shape, mode, took), flush=True)
+        gap = b.said()[0][1] - last[1] if last else 0
+        print("# %s %s: first word after %.2f s, guest's clock +%.2f s" % (shape, mode, took, gap),
+              flush=True)
+        assert gap < 10, "its clock jumped"
     except Exception:
         b.kill()
         raise
@@ -234,6 +237,7 @@ def both_ways(vcpus, page, modes, memory=192):
         g.sane()
         g.kill()
         comes_back(g, still, last, modes)
+        shutil.rmtree(still)
         # The earlier one: goes on from a round that this guest had said, too.
         b = back(g, running, "read")
         b.kill()
@@ -423,6 +427,9 @@ def main(tests=None):
             failed += 1
             print("not ok %d - %s" % (i, n))
             print("\n".join("# " + l for l in traceback.format_exc().splitlines()), flush=True)
+        for name in os.listdir(DIR):  # the lab's files are in its memory
+            path = os.path.join(DIR, name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
     shutil.rmtree(DIR, ignore_errors=True)
     return failed != 0
 
