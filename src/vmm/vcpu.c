@@ -102,12 +102,13 @@ static bool handle(struct vcpu *v)
     }
 }
 
-/* Let KVM finish what an exit left half done, without entering the guest. */
+/* Let KVM finish what an exit left half done, without entering the guest. An access in
+ * several parts comes out again for each of them. */
 static void complete(struct vcpu *v)
 {
     v->run->immediate_exit = 1;
-    if (ioctl(v->fd, KVM_RUN, 0) == 0)
-        handle(v);
+    while (ioctl(v->fd, KVM_RUN, 0) == 0 && handle(v))
+        continue;
     v->run->immediate_exit = 0;
 }
 

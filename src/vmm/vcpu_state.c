@@ -19,11 +19,13 @@ enum {
     TAG_LAPIC,
     TAG_MSRS,
     TAG_EVENTS,
+    TAG_TSC_OFFSET, /* to the first vCPU's; absent where KVM does not tell */
 };
 enum {
     MSR_TSC = 0x10,
     MSR_TSC_DEADLINE = 0x6e0,
     XSAVE_MAX = 64 << 10,
+    NESTED_MAX = 64 << 10,
     MSRS_MAX = 1024
 };
 
@@ -72,6 +74,41 @@ static int set_msr(const struct vcpu *v, uint32_t index, uint64_t data)
     return ioctl(v->fd, KVM_SET_MSRS, &m) == 1 ? 0 : -1;
 }
 
+static int tsc_offset(const struct vcpu *v, bool set, uint64_t *offset)
+{
+    struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
+                                .attr = KVM_VCPU_TSC_OFFSET,
+                                .addr = (uintptr_t)offset};
+    return ioctl(v->fd, set ? KVM_SET_DEVICE_ATTR : KVM_GET_DEVICE_ATTR, &a);
+}
+
+/* How far this vCPU's time stamp counter is from the first one's; 0 almost always. */
+static bool tsc_apart(const struct vcpu *v, uint64_t *apart)
+{
+    uint64_t first, mine;
+    if (tsc_offset(&v->vm->vcpus[0], false, &first) < 0 ||
+        tsc_offset(v, false, &mine) < 0)
+        return false;
+    *apart = mine - first;
+    return true;
+}
+
+/* A guest in a guest: its state is not saved. */
+static bool is_nested(const struct vcpu *v)
+{
+    int size = ioctl(v->vm->kvm, KVM_CHECK_EXTENSION, KVM_CAP_NESTED_STATE);
+    if (size <= (int)sizeof(struct kvm_nested_state) || size > NESTED_MAX)
+        return false;
+    struct kvm_nested_state *s = calloc(1, (size_t)size);
+    if (!s)
+        return true;
+    s->size = (uint32_t)size;
+    bool is = ioctl(v->fd, KVM_GET_NESTED_STATE, s) == 0 &&
+              (s->flags & (KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_RUN_PENDING));
+    free(s);
+    return is;
+}
+
 /* All MSRs that KVM lists and gives, as kvm_msr_entry. */
 static int save_msrs(struct vcpu *v, struct state_writer *w, struct err *err)
 {
@@ -117,6 +154,11 @@ int vcpu_save(struct vcpu *v, struct state_writer *w, struct err *err)
     if (!xsave)
         return err_oom(err);
     snprintf(name, sizeof name, "vcpu%u", v->index);
+    if (is_nested(v))
+        return err_set(err, E_UNAVAIL,
+                       "the guest runs a guest of its own just now (vCPU %u), whose "
+                       "state cannot be saved: stop it first",
+                       v->index);
     if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0 ||
         ioctl(v->fd, KVM_GET_REGS, &regs) < 0 ||
         ioctl(v->fd, KVM_GET_SREGS, &sregs) < 0 || get_xsave(v, xsave, size) < 0 ||
@@ -136,6 +178,9 @@ int vcpu_save(struct vcpu *v, struct state_writer *w, struct err *err)
     if (r == 0 && ioctl(v->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
         r = err_sys(err, "save vCPU %u", v->index);
     state_put(w, TAG_EVENTS, &events, sizeof events);
+    uint64_t apart;
+    if (tsc_apart(v, &apart))
+        state_put_u64(w, TAG_TSC_OFFSET, apart);
     state_end(w);
     return r;
 }
@@ -203,6 +248,14 @@ int vcpu_restore(struct vcpu *v, struct state_reader *r, struct err *err)
         return err_sys(err, "KVM: registers");
     if (restore_msrs(v, r, err) < 0)
         return -1;
+    /* Each was read at a moment of its own: as far apart as they were. */
+    uint64_t first, apart;
+    if (v->index > 0 && state_get_u64(r, TAG_TSC_OFFSET, &apart, NULL) == 0 &&
+        tsc_offset(&v->vm->vcpus[0], false, &first) == 0) {
+        first += apart;
+        if (tsc_offset(v, true, &first) < 0)
+            return err_sys(err, "KVM: TSC offset");
+    }
     if (ioctl(v->fd, KVM_SET_VCPU_EVENTS, &events) < 0 ||
         ioctl(v->fd, KVM_SET_MP_STATE, &mp) < 0)
         return err_sys(err, "KVM: events");
@@ -210,14 +263,6 @@ int vcpu_restore(struct vcpu *v, struct state_reader *r, struct err *err)
 }
 
 /* --- clocks ------------------------------------------------------------------ */
-
-static int tsc_offset(const struct vcpu *v, bool set, uint64_t *offset)
-{
-    struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
-                                .attr = KVM_VCPU_TSC_OFFSET,
-                                .addr = (uintptr_t)offset};
-    return ioctl(v->fd, set ? KVM_SET_DEVICE_ATTR : KVM_GET_DEVICE_ATTR, &a);
-}
 
 /* Remember what the guest's clocks show. */
 int vcpu_clock_pause(struct vm *vm, struct err *err)
@@ -227,6 +272,14 @@ int vcpu_clock_pause(struct vm *vm, struct err *err)
     vm->paused_tsc = 0;
     get_msr(&vm->vcpus[0], MSR_TSC, &vm->paused_tsc);
     return 0;
+}
+
+/* A deadline is kept as the host's time: tell it anew, now that the guest's has moved. */
+static void rearm(const struct vcpu *v)
+{
+    uint64_t deadline;
+    if (get_msr(v, MSR_TSC_DEADLINE, &deadline) == 0 && deadline)
+        (void)set_msr(v, MSR_TSC_DEADLINE, deadline);
 }
 
 /* Let them go on from there: kvm-clock is set back, every TSC by the same amount (so
@@ -244,6 +297,7 @@ int vcpu_clock_resume(struct vm *vm, struct err *err)
         offset -= back;
         if (tsc_offset(&vm->vcpus[i], true, &offset) < 0)
             return err_sys(err, "KVM: TSC offset of vCPU %u", i);
+        rearm(&vm->vcpus[i]);
     }
     if (vm->clock_valid) {
         struct kvm_clock_data c = {.clock = vm->clock.clock};
