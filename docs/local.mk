@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-dist_noinst_DATA += docs/architecture.md docs/contributing.md \
+dist_noinst_DATA += docs/architecture.md docs/contributing.md docs/tutorial.md docs/administrators.md docs/security.md \
     docs/protocol-guest.md
 
 # Man pages: docs/NAME.SECTION.adoc, one a noun and file format. A noun's page includes
@@ -43,3 +43,5 @@ MANPAGE = $(AM_V_GEN)$(MKDIR_P) docs && $(ASCIIDOCTOR) -b manpage -a gen=$(abs_b
 	$(MANPAGE) $<
 $(man1_adoc:.adoc=): docs/gen.sum
 dist_noinst_DATA += docs/performance.md docs/format-checkpoint.md
+dist_check_SCRIPTS += test/t0305-guides.t
+TESTS += test/t0305-guides.t
