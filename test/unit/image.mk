@@ -5,8 +5,8 @@ test_unit_image_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
 test_unit_image_tap_LDADD = src/image/libimage.la $(CMOCKA_LIBS)
 dist_check_SCRIPTS += test/t1010-image.t test/t1011-image-ways.t test/t2010-clones.t \
     test/t3020-image-lab.t test/t3021-host-node.t
-TESTS += test/t1010-image.t test/t1011-image-ways.t
-TESTS_MORE += test/t2010-clones.t test/t3020-image-lab.t test/t3021-host-node.t
+TESTS += test/t1010-image.t test/t1011-image-ways.t test/t2010-clones.t
+TESTS_MORE += test/t3020-image-lab.t test/t3021-host-node.t
 
 check_PROGRAMS += test/fuzz/image_def.tap test/fuzz/image_store.tap
 test_fuzz_image_def_tap_SOURCES = test/fuzz/image_def.c $(FUZZ_RUNNER)
