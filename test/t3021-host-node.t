@@ -77,7 +77,8 @@ test_expect_success 'the node boots' '
     status=$?; cat console qemu.log >&3; test $status = 0
 '
 test_expect_success 'it passes lodge node check' '
-    grep -a "^kvm .*real" console && ! grep -a "found something missing" console
+    grep -a "ok.* kvm  *real" console && grep -a "ok.* nested-paging  *NPT" console &&
+    ! grep -a "found something missing" console && ! grep -a "no lodge-guest" console
 '
 test_expect_success 'its agent runs' 'grep -aq "lodge-agent is active" console'
 test_expect_success 'it enrols, and lodged reaches its agent' '

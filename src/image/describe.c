@@ -46,6 +46,8 @@ char *describe_append(const struct build *b)
     if (b->verity)
         str_buf_printf(&a, "lodge.verity=%s ", b->verity);
     str_buf_printf(&a, "lodge.mode=%s lodge.init=%s", d->root_mode, d->init);
+    if (d->kind == IMAGE_HOST)
+        str_buf_puts(&a, " lodge.guest=no");
     return str_buf_take(&a);
 }
 
