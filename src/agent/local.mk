@@ -39,7 +39,7 @@ lodge_agent_SOURCES += \
     src/agent/vt_libvirt.c
 endif
 if WITH_VMM
-lodge_agent_SOURCES += src/agent/vt_hpc.c
+lodge_agent_SOURCES += src/agent/vt_hpc.c src/agent/vt_hpc.h src/agent/vt_hpc_snap.c
 endif
 lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS) $(XXHASH_CFLAGS)
 lodge_agent_LDADD = src/ckpt/libckpt.la src/node/libnode.la src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \

@@ -14,6 +14,7 @@
 #include "agent/plan.h"
 #include "agent/sock.h"
 #include "agent/stage.h"
+#include "agent/vt_hpc.h"
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -108,10 +109,13 @@ static json_t *devices_json(const struct plan *p, const char *guest,
                                        "ports", "ports",
                                        port("org.lodge.guest.0", guest)));
     json_array_append_new(d, json_pack("{s:s, s:s}", "type", "rng", "id", "rng"));
+    /* Changes when it comes back from a checkpoint: the kernel reseeds. */
+    json_array_append_new(d, json_pack("{s:s}", "type", "vmgenid"));
     return d;
 }
 
-static json_t *config_json(const struct plan *p, const char *dir)
+static json_t *config_json(const struct vt_run *r, const struct plan *p,
+                           const char *dir)
 {
     const struct profile *f = p->profile;
     AUTO_STR guest = str_printf("%s/own/guest.sock", dir);
@@ -131,13 +135,16 @@ static json_t *config_json(const struct plan *p, const char *dir)
             json_array_append_new(pin, json_integer(f->cpu_pin.at[i]));
         json_object_set_new(c, "cpu", json_pack("{s:o}", "pin", pin));
     }
+    if (c && r->snap)
+        json_object_set_new(c, "restore", vt_hpc_restore_json(r));
     return c;
 }
 
 /* The document as a file without a name, at its beginning. */
-static int config_fd(const struct plan *p, const char *dir, struct err *err)
+static int config_fd(const struct vt_run *r, const struct plan *p, const char *dir,
+                     struct err *err)
 {
-    AUTO_JSON config = config_json(p, dir);
+    AUTO_JSON config = config_json(r, p, dir);
     AUTO_STR text = config ? json_dumps(config, JSON_COMPACT) : NULL;
     if (!text)
         return err_oom(err);
@@ -169,7 +176,7 @@ static int boot(struct vt_run *r, struct err *err)
                        "type 'hpc' boots a kernel, and image '%s' has "
                        "none; name one in the profile",
                        r->profile->image);
-    AUTO_FD config = config_fd(plan, r->dir, err);
+    AUTO_FD config = config_fd(r, plan, r->dir, err);
     if (config < 0)
         return -1;
     const char *const argv[] = {program, "--config", "-", NULL};
@@ -178,8 +185,10 @@ static int boot(struct vt_run *r, struct err *err)
                            .input = &config,
                            .device = "/dev/kvm",
                            .cwd = "/"};
-    if (stage_spawn(r, &p, &r->pid, err) < 0 ||
-        stage_await_socket(r, "vmm", control, START_MS, err) < 0)
+    if (stage_spawn(r, &p, &r->pid, err) < 0)
+        return -1;
+    if (r->snap ? vt_hpc_await(r, control, err) < 0
+                : stage_await_socket(r, "vmm", control, START_MS, err) < 0)
         return -1;
     json_object_set_new(r->vt, "guest", json_string(guest));
     json_object_set_new(r->vt, "console", json_string(console));
@@ -191,17 +200,23 @@ static int destroy(struct vt_run *r, struct err *err)
     return stage_kill(r, "vmm", err);
 }
 
-static int call(struct vt_run *r, const char *method, json_t **result, struct err *err)
+int vt_hpc_call(struct vt_run *r, const char *method, json_t *params,
+                const struct rpc_client_opts *opts, json_t **result, struct err *err)
 {
     AUTO_STR path = str_printf("%s/own/control.sock", r->dir);
     AUTO(rpc_client) c = NULL;
-    struct rpc_client_opts opts = {.timeout_ms = CALL_MS};
-    if (!path)
-        return err_oom(err);
-    int fd = sock_open(path, err);
-    if (fd < 0 || rpc_client_open(fd, "lodge-vmm", &c, err) < 0)
+    const struct rpc_client_opts soon = {.timeout_ms = CALL_MS};
+    int fd = path ? sock_open(path, err) : err_oom(err);
+    if (fd < 0 || rpc_client_open(fd, "lodge-vmm", &c, err) < 0) {
+        json_decref(params);
         return -1;
-    return rpc_client_call(c, method, NULL, &opts, result, err);
+    }
+    return rpc_client_call(c, method, params, opts ? opts : &soon, result, err);
+}
+
+static int call(struct vt_run *r, const char *method, json_t **result, struct err *err)
+{
+    return vt_hpc_call(r, method, NULL, NULL, result, err);
 }
 
 static int pause_(struct vt_run *r, struct err *err)
@@ -231,4 +246,7 @@ const struct vt_ops vt_hpc = {
     .pause = pause_,
     .resume = resume,
     .stats = stats,
+    .checkpoint = vt_hpc_checkpoint,
+    .restore = boot,
+    .recover = vt_hpc_recover,
 };
