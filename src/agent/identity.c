@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "agent/plan.h"
 #include "base/clock.h"
 #include "proto/rpc.h"
 
@@ -49,6 +51,37 @@ static json_t *machine_id(void)
     return json_string(text);
 }
 
+/* From a checkpoint: the same machine keeps its machine-id. A clone has the cards of the
+ * one it was, which it knows by their old MACs. */
+static int came_back(struct vt_run *r, json_t *id, struct err *err)
+{
+    json_t *from = r->vm->from, *all = json_object_get(id, "interfaces"), *one;
+    if (!json_is_true(json_object_get(from, "clone"))) {
+        if (json_is_string(json_object_get(from, "machine_id")))
+            json_object_set(id, "machine_id", json_object_get(from, "machine_id"));
+        return 0;
+    }
+    AUTO_JSON list = all ? json_copy(all) : json_array();
+    for (size_t n = 0; n < r->profile->nic_count; n++) {
+        char mac[18];
+        size_t i;
+        json_t *found = NULL;
+        if (r->profile->nics[n].type == PROFILE_NIC_NONE)
+            continue;
+        plan_mac(r->vm, n, mac);
+        json_array_foreach (list, i, one)
+            if (!strcasecmp(json_string_value(json_object_get(one, "mac")), mac))
+                found = one;
+        if (!found &&
+            json_array_append_new(list, found = json_pack("{s:s}", "mac", mac)) < 0)
+            return err_oom(err);
+        json_object_set(found, "was", json_array_get(json_object_get(from, "macs"), n));
+    }
+    if (json_array_size(list) && json_object_set(id, "interfaces", list) < 0)
+        return err_oom(err);
+    return json_object_set_new(id, "clone", json_true()) < 0 ? err_oom(err) : 0;
+}
+
 int identity_make(struct vt_run *r, struct err *err)
 {
     const struct vm *vm = r->vm;
@@ -80,6 +113,11 @@ int identity_make(struct vt_run *r, struct err *err)
         json_t *part = json_object_get(r->vt, staged[i]);
         if (part)
             json_object_set(id, staged[i], part);
+    }
+    if (id && r->vm->from && r->profile->type != PROFILE_FAKE &&
+        came_back(r, id, err) < 0) {
+        json_decref(id);
+        return -1;
     }
     if (!id || json_object_set_new(r->vt, "identity", id) < 0 ||
         json_object_set(r->vt, "groups", allowed) < 0)

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #include "base/base64.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "guest/hostkeys.h"
 #include "guest/users.h"
@@ -241,6 +243,35 @@ static void apply_host_keys(const json_t *v, const json_t *all, json_t *warnings
     }
 }
 
+/* It was another machine until now: nothing secret of that one's may stay. Keys that the
+ * agent gave come after this. */
+static void apply_clone(const json_t *v, const json_t *all, json_t *warnings)
+{
+    enum { KEYGEN_MS = 30000, SEED = 512 };
+    static const char key[] = "/etc/ssh/ssh_host_ed25519_key";
+    static const char *const kinds[] = {"rsa", "dsa", "ecdsa", "ed25519"};
+    bool had = false;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        AUTO_STR path = str_printf("/etc/ssh/ssh_host_%s_key", kinds[i]);
+        AUTO_STR pub = path ? str_printf("%s.pub", path) : NULL;
+        had |= path && unlink(path) == 0;
+        if (pub)
+            unlink(pub);
+    }
+    const char *const argv[] = {"ssh-keygen", "-q", "-t", "ed25519", "-N",
+                                "",           "-f", key,  NULL};
+    struct proc_spec spec = {.argv = argv};
+    struct err err;
+    if (had && proc_run(&spec, KEYGEN_MS, NULL, &err) < 0)
+        identity_warn(warnings, "host key: %s", err.text);
+    static const char seed_path[] = "/var/lib/systemd/random-seed";
+    char seed[SEED];
+    AUTO_FD fd = open(seed_path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && (getrandom(seed, sizeof seed, 0) != sizeof seed ||
+                    pwrite(fd, seed, sizeof seed, 0) != sizeof seed))
+        identity_warn(warnings, "random seed: %s", strerror(errno));
+}
+
 /* Is something of that source mounted there already? */
 static bool is_mounted(const char *source, const char *target)
 {
@@ -313,6 +344,7 @@ static const struct {
 } members[] = {
     {"entropy", JSON_STRING, apply_entropy},
     {"clock_us", JSON_INTEGER, apply_clock},
+    {"clone", JSON_TRUE, apply_clone},
     {"hostname", JSON_STRING, apply_hostname},
     {"machine_id", JSON_STRING, apply_machine_id},
     {"time_zone", JSON_STRING, apply_time_zone},

@@ -3,9 +3,13 @@
  * name, its own addresses are exactly the ones given, and it is up. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
+#include <linux/if_packet.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
+#include <netinet/if_ether.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +137,69 @@ static int set_link(int nl, unsigned index, int mtu)
     return ask(nl, &r);
 }
 
+static bool parse_mac(const char *text, unsigned char mac[6])
+{
+    unsigned b[6];
+    char end;
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4],
+               &b[5], &end) != 6)
+        return false;
+    for (int i = 0; i < 6; i++)
+        mac[i] = b[i];
+    return true;
+}
+
+/* A clone has the card of the machine it was: it gets a MAC of its own. Down first, so
+ * that the address that the kernel made of the old MAC goes, too. */
+static int set_mac(int nl, unsigned index, const char *text)
+{
+    struct ifinfomsg body = {.ifi_index = index, .ifi_change = IFF_UP};
+    unsigned char mac[6];
+    struct request r;
+    if (!parse_mac(text, mac))
+        return errno = EINVAL, -1;
+    begin(&r, RTM_NEWLINK, 0, &body, sizeof body);
+    if (ask(nl, &r) < 0)
+        return -1;
+    body.ifi_change = 0;
+    begin(&r, RTM_NEWLINK, 0, &body, sizeof body);
+    attribute(&r, IFLA_ADDRESS, mac, sizeof mac);
+    return ask(nl, &r);
+}
+
+/* Tell the network where the address is now: switches and neighbours may know another
+ * place, when the machine came from a checkpoint. */
+static void announce(unsigned index, const char *mac_text, const struct address *a)
+{
+    struct {
+        unsigned char to[6], from[6];
+        uint16_t type;
+        struct ether_arp arp;
+    } __attribute__((packed)) frame = {.type = htons(ETH_P_ARP)};
+    struct sockaddr_ll where = {.sll_family = AF_PACKET,
+                                .sll_protocol = htons(ETH_P_ARP),
+                                .sll_ifindex = index,
+                                .sll_halen = 6};
+    unsigned char mac[6];
+    if (a->family != AF_INET || !mac_text || !parse_mac(mac_text, mac))
+        return;
+    AUTO_FD sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ARP));
+    memset(frame.to, 0xff, sizeof frame.to);
+    memcpy(frame.from, mac, sizeof mac);
+    frame.arp.ea_hdr = (struct arphdr){.ar_hrd = htons(ARPHRD_ETHER),
+                                       .ar_pro = htons(ETH_P_IP),
+                                       .ar_hln = 6,
+                                       .ar_pln = 4,
+                                       .ar_op = htons(ARPOP_REQUEST)};
+    memcpy(frame.arp.arp_sha, mac, sizeof mac);
+    memcpy(frame.arp.arp_spa, a->raw, 4);
+    memcpy(frame.arp.arp_tpa, a->raw, 4);
+    memset(where.sll_addr, 0xff, 6);
+    if (sock >= 0 && sendto(sock, &frame, sizeof frame, 0, (struct sockaddr *)&where,
+                            sizeof where) < 0)
+        return; /* no carrier yet: then nobody knows another place either */
+}
+
 static int change_address(int nl, int type, unsigned index, const struct address *a)
 {
     struct ifaddrmsg body = {
@@ -214,15 +281,17 @@ static bool same(const struct address *a, const struct address *b)
 static void apply_interface(int nl, const json_t *entry, size_t number,
                             json_t *warnings)
 {
-    const char *mac = NULL, *name = NULL;
+    const char *mac = NULL, *was = NULL, *name = NULL;
     json_t *addresses = NULL, *text;
     int mtu = 0;
     size_t i, k, wanted = 0;
     struct address want[HELD_MAX];
     struct held held;
-    json_unpack((json_t *)entry, "{s?s, s?s, s?i, s?o}", "mac", &mac, "name", &name,
-                "mtu", &mtu, "addresses", &addresses);
+    json_unpack((json_t *)entry, "{s?s, s?s, s?s, s?i, s?o}", "mac", &mac, "was", &was,
+                "name", &name, "mtu", &mtu, "addresses", &addresses);
     unsigned index = mac ? by_mac(mac) : name ? if_nametoindex(name) : 0;
+    if (!index && mac && was && (index = by_mac(was)) && set_mac(nl, index, mac) < 0)
+        identity_warn(warnings, "MAC '%s': %s", mac, strerror(errno));
     const char *called = mac ? mac : name ? name : "?";
     if (!index) {
         identity_warn(warnings, "interface %zu ('%s') is not there", number, called);
@@ -247,10 +316,12 @@ static void apply_interface(int nl, const json_t *entry, size_t number,
         if (k == wanted)
             change_address(nl, RTM_DELADDR, index, &held.list[i]);
     }
-    for (i = 0; i < wanted; i++)
+    for (i = 0; i < wanted; i++) {
         if (change_address(nl, RTM_NEWADDR, index, &want[i]) < 0)
             identity_warn(warnings, "interface '%s': address %zu: %s", called, i + 1,
                           strerror(errno));
+        announce(index, mac, &want[i]);
+    }
 }
 
 static void apply_route(int nl, const json_t *entry, size_t number, json_t *warnings)
