@@ -5,7 +5,7 @@ dist_noinst_DATA += docs/architecture.md docs/contributing.md docs/tutorial.md d
 # Man pages: docs/NAME.SECTION.adoc, one a noun and file format. A noun's page includes
 # its verbs and options from the program's own tables: include::{gen}/NOUN.adoc[].
 # Add yours to the list of its section; test/t0301-docs.t wants one for every noun.
-man1_adoc = docs/lodge.1.adoc docs/lodge-ckpt.1.adoc docs/lodge-cluster.1.adoc docs/lodge-explain.1.adoc \
+man1_adoc = docs/lodge.1.adoc docs/lodge-ckpt.1.adoc docs/lodge-cluster.1.adoc docs/lodge-events.1.adoc docs/lodge-explain.1.adoc \
     docs/lodge-image.1.adoc docs/lodge-node.1.adoc docs/lodge-op.1.adoc \
     docs/lodge-profile.1.adoc docs/lodge-run.1.adoc docs/lodge-site.1.adoc docs/lodge-store.1.adoc \
     docs/lodge-ticket.1.adoc docs/lodge-vm.1.adoc

@@ -225,30 +225,23 @@ test_expect_success 'lodged and agent are killed while an image goes: it arrives
     done
 '
 
-test_expect_success 'random kills: no machine twice, none lost, nothing hangs' '
-    i=0 &&
-    while test $i -lt ${LODGE_TEST_KILLS:-6}; do
-        lodge cluster start six --no-wait >/dev/null 2>&1
-        sleep 0.$((i % 4))
-        case $((i % 3)) in
-        0) kill -9 $lodged; wait $lodged 2>/dev/null; controller ;;
-        1) kill -9 $agent3; wait $agent3 2>/dev/null; agent 3 ;;
-        2) kill -9 $lodged $agent1; wait $lodged $agent1 2>/dev/null; agent 1; controller ;;
-        esac
-        until_true 200 lodge node list || return 1
-        for n in n1 n2 n3; do until_true 400 link_is $n up || return 1; done
-        until_true 600 sh -c "! lodge op list -o state --noheader | grep -q running" ||
-            return 1
-        lodge cluster status -o vm,state --noheader >got
-        test -z "$(cut -d" " -f1 got | sort | uniq -d)" || return 1
-        lodge cluster stop six >/dev/null 2>&1
-        until_true 100 no_machines || return 1
-        i=$((i + 1))
-    done &&
-    for n in 1 2 3; do
-        LODGE_STATE_DIR=$LODGE_TEST_TMP/n$n/s LODGE_RUN_DIR=$LODGE_TEST_TMP/n$n/r \
-            test -z "$(ls "$LODGE_TEST_TMP/n$n/s/vms" 2>/dev/null)" || return 1
-    done
+test_expect_success 'events tell what happened, who did it, to whom it may concern' '
+    until_true 20 sh -c "lodge events -w node --noheader | grep -q node.up" &&
+    lodge events --what vm --node n1 -o what,vm,detail --noheader >got &&
+    grep "vm.state *six-w[0-9] *running" got &&
+    lodge events --what profile -o what,who,detail --noheader | grep "profile.add *0" &&
+    lodge events --what node.drain -o detail --noheader | grep n1 &&
+    op=$(lodge op list -o id --noheader -n 1) &&
+    lodge events --op $op -o what,detail --noheader >got && grep op.end got &&
+    lodge events --json --since 1h --limit 5 >got && test $(grep -c "\"at\"" got) = 5 &&
+    { lodge events -f --what vm >tail & tail=$!; } && sleep 1 &&
+    lodge vm start f --node n1 --name seen && until_true 50 grep "seen.*running" tail &&
+    lodge vm destroy --node n1 seen && until_true 50 grep "vm.forgotten.*seen" tail &&
+    kill $tail && { wait $tail 2>/dev/null || true; } &&
+    setpriv --reuid=65534 --regid=65534 --clear-groups \
+        env LODGE_CONTROLLER_SOCKET="$LODGE_RUN_DIR/lodged.sock" LODGE_STATE_DIR=/nonexistent \
+        lodge events --limit 10000 -o what --noheader | sort -u >got &&
+    grep node.up got && ! grep "vm\|profile" got
 '
 
 test_done

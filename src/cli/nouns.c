@@ -14,6 +14,7 @@ const struct cli_noun *const cli_nouns[] = {
     &cli_noun_ckpt,
     &cli_noun_node,
     &cli_noun_op,
+    &cli_noun_events,
     &cli_noun_ticket,
     &cli_noun_store,
     &cli_noun_site,

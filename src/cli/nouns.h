@@ -9,6 +9,7 @@ extern const struct cli_noun cli_noun_cluster;
 extern const struct cli_noun cli_noun_image;
 extern const struct cli_noun cli_noun_node;
 extern const struct cli_noun cli_noun_op;
+extern const struct cli_noun cli_noun_events;
 extern const struct cli_noun cli_noun_ticket;
 extern const struct cli_noun cli_noun_store;
 extern const struct cli_noun cli_noun_explain;

@@ -8,13 +8,14 @@
 
 #include "base/str.h"
 #include "controller/handlers.h"
+#include "store/nodes.h"
 #include "store/store.h"
 
 OWN_CLEANUP(json_t, json_decref)
 
 const struct dispatch_method *const dispatch_tables[] = {
-    dispatch_profile, dispatch_cluster, dispatch_image, dispatch_node,
-    dispatch_op,      dispatch_ticket,  NULL,
+    dispatch_profile, dispatch_cluster, dispatch_image,  dispatch_node,
+    dispatch_op,      dispatch_ticket,  dispatch_events, NULL,
 };
 
 struct dispatch {
@@ -85,6 +86,12 @@ static int answered(struct store *s, const struct dispatch_method *m, uid_t uid,
     return *result ? 0 : err_oom(err);
 }
 
+/* For methods that take many. */
+static const char *first_name(const struct dispatch_call *c)
+{
+    return json_string_value(json_array_get(json_object_get(c->params, "names"), 0));
+}
+
 static int change_in(struct store *s, const struct dispatch_method *m,
                      const struct dispatch_call *c, json_t **result, struct err *err)
 {
@@ -100,7 +107,12 @@ static int change_in(struct store *s, const struct dispatch_method *m,
     if (store_op_start(s, m->name, target, c->uid, request, &id, err) < 0 ||
         m->run(c, result, err) < 0)
         return -1;
-    return store_op_finish(s, id, *result, NULL, err);
+    if (store_op_finish(s, id, *result, NULL, err) < 0)
+        return -1;
+    AUTO_T(json_t)
+    what = json_pack("{s:I, s:s*, s:I}", "op", (json_int_t)id, "target",
+                     target ? target : first_name(c), "uid", (json_int_t)c->uid);
+    return store_event_add(s, 0, c->uid, NULL, NULL, NULL, m->name, what, err);
 }
 
 static int change(const struct dispatch_method *m, const struct dispatch_call *c,

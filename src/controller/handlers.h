@@ -8,4 +8,5 @@ extern const struct dispatch_method dispatch_cluster[];
 extern const struct dispatch_method dispatch_image[];
 extern const struct dispatch_method dispatch_node[];
 extern const struct dispatch_method dispatch_op[];
+extern const struct dispatch_method dispatch_events[];
 extern const struct dispatch_method dispatch_ticket[];

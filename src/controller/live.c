@@ -151,6 +151,20 @@ static void answer_when_done(struct lodged *l, struct rpc_call *call, int64_t op
     rpc_call_fail(call, &err);
 }
 
+static void note_op(struct lodged *l, const char *what, int64_t op, const char *state,
+                    const char *why)
+{
+    AUTO_JSON row = NULL;
+    if (store_op_get(l->store, op, &row, NULL) < 0)
+        return;
+    json_t *who = json_object_get(row, "who");
+    book_add(l->book, (uid_t)json_integer_value(who), NULL, NULL, NULL, what,
+             json_pack("{s:I, s:I, s:O, s:s, s:O?, s:O?, s:s}", "op", (json_int_t)op,
+                       "id", (json_int_t)op, "uid", who, "state", state, "method",
+                       json_object_get(row, "method"), "target",
+                       json_object_get(row, "target"), "why", why));
+}
+
 void lodged_run_plan(struct lodged *l, struct rpc_call *call, const struct plan *plan,
                      bool wait)
 {
@@ -170,6 +184,8 @@ void lodged_run_plan(struct lodged *l, struct rpc_call *call, const struct plan 
         rpc_call_fail(call, &err);
         return;
     }
+    if (!earlier)
+        note_op(l, plan->method, op, "running", "");
     rpc_call_progress(call, json_pack("{s:I}", "op", (json_int_t)op));
     if (wait)
         answer_when_done(l, call, op);
@@ -284,59 +300,45 @@ static void on_node(const char *node, enum link_state state, const struct err *w
 {
     struct lodged *l = arg;
     struct log_ctx ctx = {.node = node};
-    struct err err;
     if (state == LINK_UP)
         log_info(&ctx, "connected");
     else
         log_warn(&ctx, "lost: %s", why->text);
-    AUTO_JSON data =
-        json_pack("{s:s, s:s, s:s}", "node", node, "link",
-                  state == LINK_UP ? "up" : "down", "why", why ? why->text : "");
-    if (store_event_add(l->store, 0, node, NULL, NULL,
-                        state == LINK_UP ? "node.up" : "node.down", data, &err) < 0)
-        log_error(&ctx, "%s", err.text);
-    rpc_server_emit(l->server, "node", move(data), NULL);
+    book_add(l->book, 0, node, NULL, NULL, state == LINK_UP ? "node.up" : "node.down",
+             json_pack("{s:s, s:s, s:s}", "node", node, "link",
+                       state == LINK_UP ? "up" : "down", "why", why ? why->text : ""));
     if (state == LINK_UP)
         runner_node_up(l->runner, node);
-}
-
-static bool may_see(uid_t uid, const json_t *data)
-{
-    json_t *owner = json_object_get(data, "uid");
-    return uid == 0 || (owner && json_integer_value(owner) == (json_int_t)uid);
 }
 
 static void on_event(const char *node, const char *event, json_t *data, void *arg)
 {
     struct lodged *l = arg;
-    AUTO_JSON copy = json_copy(data);
-    if (!copy)
-        return;
+    const char *vm = json_string_value(json_object_get(data, "vm"));
+    const char *job = json_string_value(json_object_get(data, "job"));
+    const char *state = json_string_value(json_object_get(data, "state"));
+    struct log_ctx ctx = {.node = node, .vm = vm, .job = job};
+    json_t *copy = json_copy(data);
     json_object_set_new(copy, "node", json_string(node));
-    struct err err;
-    if (store_event_add(
-            l->store, 0, node, json_string_value(json_object_get(data, "vm")),
-            json_string_value(json_object_get(data, "job")), event, copy, &err) < 0)
-        log_error(NULL, "%s", err.text);
-    rpc_server_emit(l->server, event, move(copy), may_see);
+    log_info(&ctx, "%s%s%s", event, state ? " " : "", state ? state : "");
+    book_add(l->book, (uid_t)json_integer_value(json_object_get(data, "uid")), node, vm,
+             job, event, copy);
 }
 
 static void on_op_ended(int64_t op, const char *state, const char *why, void *arg)
 {
-    struct lodged *l = arg;
     log_info(NULL, "operation %" PRId64 " %s%s%s", op, state, *why ? ": " : "", why);
-    rpc_server_emit(
-        l->server, "op",
-        json_pack("{s:I, s:s, s:s}", "id", (json_int_t)op, "state", state, "why", why),
-        NULL);
+    note_op(arg, "op.end", op, state, why);
 }
 
 int lodged_start(struct lodged *l, struct err *err)
 {
     static const struct hub_hooks hub_hooks = {.state = on_node, .event = on_event};
     static const struct runner_hooks runner_hooks = {.ended = on_op_ended};
-    if (hub_new(l->event, &hub_hooks, l, &l->hub, err) < 0)
+    if (book_new(l->event, l->store, &l->book, err) < 0 ||
+        hub_new(l->event, &hub_hooks, l, &l->hub, err) < 0)
         return -1;
+    book_tell(l->book, l->server);
     lodged_sync_nodes(l);
     return runner_new(l->event, l->store, l->hub, &runner_hooks, l, &l->runner, err);
 }
@@ -346,6 +348,9 @@ int lodged_start(struct lodged *l, struct err *err)
 void lodged_stop(struct lodged *l)
 {
     hub_free(move(l->hub));
+    if (l->book)
+        book_tell(l->book, NULL);
     rpc_server_free(move(l->server));
     runner_free(move(l->runner));
+    book_free(move(l->book));
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* image.push: an image of the controller's store to nodes, as an operation; a node that
  * fails does not keep the others from it. image.bring: the same for a machine that somebody
- * is about to start on a node; nothing if the image is not one of the controller's. */
+ * is about to start on a node (and may it?); nothing if the image is not one of the
+ * controller's. */
 #include "controller/lodged.h"
 
 #include <stdlib.h>
@@ -67,11 +68,23 @@ static void live_image_bring(struct rpc_call *call, json_t *params, void *arg)
 {
     struct err err;
     struct vm_plan plan = {0};
+    struct lodged *l = arg;
     const char *image, *node;
+    AUTO_JSON row = NULL;
     AUTO_JSON push = NULL;
     AUTO_JSON all = NULL;
     if (rpc_unpack(params, &err, "image.bring", "{s:s, s:s !}", "image", &image, "node",
                    &node) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    if (store_node_get(l->store, node, &row, &err) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    const char *drained = json_string_value(json_object_get(row, "drained"));
+    if (drained) {
+        err_set(&err, E_STATE, "node '%s' takes no new machines: %s", node, drained);
         rpc_call_fail(call, &err);
         return;
     }

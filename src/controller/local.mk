@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += src/controller/libcontroller.la
 src_controller_libcontroller_la_SOURCES = \
     src/controller/dispatch.c src/controller/dispatch.h \
     src/controller/document.c src/controller/document.h \
+    src/controller/events.c \
     src/controller/handlers.h \
     src/controller/hub.c src/controller/hub.h \
     src/controller/hub_spec.c \
@@ -19,6 +20,7 @@ CONTROLLER_LIBS = src/controller/libcontroller.la src/store/libstore.la \
 
 sbin_PROGRAMS += lodged
 lodged_SOURCES = \
+    src/controller/book.c src/controller/book.h \
     src/controller/live.c \
     src/controller/live_vm.c \
     src/controller/lodged.h \

@@ -2,6 +2,7 @@
 /* What lodged is made of, for its own files. */
 #pragma once
 #include "base/conf.h"
+#include "controller/book.h"
 #include "controller/dispatch.h"
 #include "controller/hub.h"
 #include "controller/runner.h"
@@ -13,6 +14,7 @@ struct lodged {
     struct dispatch *dispatch;
     struct store *store; /* the dispatch's */
     struct hub *hub;
+    struct book *book;
     struct runner *runner;
     struct rpc_server *server;
     const char *path;      /* of its socket */

@@ -31,6 +31,18 @@ static bool frees_place(const struct step *s)
     return s->vm && (s->place ? s->state == STEP_UNDONE : s->state == STEP_DONE);
 }
 
+/* What was put there by another operation since stays. */
+static int free_place(struct runner *r, const struct op *op, const struct step *s,
+                      struct err *err)
+{
+    int64_t by;
+    if (store_placed_by(r->store, s->vm, op->owner, &by, err) < 0)
+        return -1;
+    if (s->place && by != op->id)
+        return 0;
+    return store_unplace(r->store, s->vm, op->owner, err);
+}
+
 static bool has_failed(const struct op *op)
 {
     bool failed = op->undoing;
@@ -52,7 +64,7 @@ static int write_op(struct runner *r, struct op *op, struct err *err)
             continue;
         if (store_step_state(r->store, op->id, s->n, step_state_name(s->state),
                              *s->detail ? s->detail : NULL, err) < 0 ||
-            (frees_place(s) && store_unplace(r->store, s->vm, op->owner, err) < 0))
+            (frees_place(s) && free_place(r, op, s, err) < 0))
             return -1;
     }
     if (!op->ended)
@@ -321,11 +333,26 @@ static int write_plan(struct runner *r, const struct plan *plan, int64_t *id,
     return 0;
 }
 
+/* Two operations on one machine would undo each other's work. */
+static int check_free(struct runner *r, const struct plan *plan, struct err *err)
+{
+    struct op *op;
+    list_each (op, &r->ops, in)
+        for (size_t i = 0; op->owner == plan->owner && i < op->count; i++)
+            for (size_t k = 0; op->steps[i].vm && k < plan->count; k++)
+                if (plan->steps[k].vm && !strcmp(op->steps[i].vm, plan->steps[k].vm))
+                    return err_set(err, E_BUSY,
+                                   "operation %" PRId64 " still works on machine '%s'; "
+                                   "wait for it (lodge op wait) or cancel it",
+                                   op->id, plan->steps[k].vm);
+    return 0;
+}
+
 int runner_start(struct runner *r, const struct plan *plan, int64_t *id,
                  struct err *err)
 {
     struct op *op = NULL;
-    if (store_begin(r->store, err) < 0)
+    if (check_free(r, plan, err) < 0 || store_begin(r->store, err) < 0)
         return -1;
     int e = write_plan(r, plan, id, err);
     if (store_end(r->store, e == 0, err) < 0 ||
@@ -405,13 +432,21 @@ int runner_recover(struct runner *r, int64_t id, const char *how, struct err *er
                 (uid_t)json_integer_value(json_object_get(row, "who")), &op, err) < 0)
         return -1;
     size_t left = 0;
-    for (size_t i = 0; i < op->count; i++)
-        if (op->steps[i].state == STEP_LEFT) {
-            left++;
-            step_take(&op->steps[i], STEP_SEND);
-            if (mark)
-                step_take(&op->steps[i], STEP_OK);
+    for (size_t i = 0; i < op->count; i++) {
+        struct step *s = &op->steps[i];
+        int64_t by = id;
+        if (s->state != STEP_LEFT)
+            continue;
+        /* A machine of that name that somebody else has started since is none of ours. */
+        if (s->vm && store_placed_by(r->store, s->vm, op->owner, &by, err) < 0) {
+            op_free(op);
+            return -1;
         }
+        left++;
+        step_take(s, STEP_SEND);
+        if (mark || by != id)
+            step_take(s, STEP_OK);
+    }
     if (!left) {
         op_free(op);
         return err_set(err, E_STATE, "operation %" PRId64 " left nothing to settle",

@@ -4,7 +4,7 @@ store_migrations = $(top_srcdir)/schema/db/0001-documents.sql \
 EXTRA_DIST += schema/db build-aux/sql2c
 noinst_LTLIBRARIES += src/store/libstore.la
 src_store_libstore_la_SOURCES = \
-    src/store/documents.c src/store/migrations.h src/store/nodes.c src/store/nodes.h \
+    src/store/documents.c src/store/events.c src/store/migrations.h src/store/nodes.c src/store/nodes.h \
     src/store/operations.c src/store/sql.h src/store/steps.c src/store/store.c \
     src/store/store.h src/store/whole.c
 nodist_src_store_libstore_la_SOURCES = src/store/migrations.c

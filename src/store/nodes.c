@@ -117,6 +117,19 @@ int store_unplace(struct store *s, const char *vm, uid_t owner, struct err *err)
                      "si", vm, (int64_t)owner);
 }
 
+int store_placed_by(struct store *s, const char *vm, uid_t owner, int64_t *operation,
+                    struct err *err)
+{
+    AUTO_T(json_t) rows = NULL;
+    if (store_sql(s, &rows, err,
+                  "SELECT operation FROM placement WHERE vm = ? AND owner = ?", "si",
+                  vm, (int64_t)owner) < 0)
+        return -1;
+    *operation =
+        json_integer_value(json_object_get(json_array_get(rows, 0), "operation"));
+    return 0;
+}
+
 int store_placements(struct store *s, uid_t owner, const char *cluster, json_t **out,
                      struct err *err)
 {
@@ -144,31 +157,4 @@ int store_allowed(struct store *s, const char *profile, json_t **out, struct err
                      "SELECT profile, kind, id FROM allowed WHERE profile = ? "
                      "ORDER BY kind, id",
                      "s", profile);
-}
-
-int store_event_add(struct store *s, uid_t who, const char *node, const char *vm,
-                    const char *job, const char *what, const json_t *data,
-                    struct err *err)
-{
-    return store_sql(s, NULL, err,
-                     "INSERT INTO event (at_ms, who, node, vm, job, what, data) "
-                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                     "iissssj", (int64_t)clock_wall_ms(), (int64_t)who, node, vm, job,
-                     what, data);
-}
-
-int store_event_list(struct store *s, int64_t since, uint32_t limit, json_t **out,
-                     struct err *err)
-{
-    static const char *const json[] = {"data", NULL};
-    AUTO_T(json_t) rows = NULL;
-    if (store_sql(
-            s, &rows, err,
-            "SELECT * FROM (SELECT id, at_ms AS at, who, node, vm, job, what, data "
-            "FROM event WHERE id > ? ORDER BY id DESC LIMIT ?) ORDER BY id",
-            "ii", since, (int64_t)limit) < 0 ||
-        store_json_columns(rows, json, err) < 0)
-        return -1;
-    *out = move(rows);
-    return 0;
 }

@@ -19,6 +19,9 @@ int store_node_list(struct store *s, json_t **out, struct err *err);
 int store_place(struct store *s, const char *vm, uid_t owner, const char *node,
                 const char *cluster, int64_t operation, struct err *err);
 int store_unplace(struct store *s, const char *vm, uid_t owner, struct err *err);
+/* The operation that put it where it is; 0 if it is nowhere. */
+int store_placed_by(struct store *s, const char *vm, uid_t owner, int64_t *operation,
+                    struct err *err);
 /* cluster NULL: all of them; owner (uid_t)-1: everybody's. */
 int store_placements(struct store *s, uid_t owner, const char *cluster, json_t **out,
                      struct err *err);
@@ -48,9 +51,22 @@ int store_allow(struct store *s, const char *profile, const char *kind, uint32_t
 int store_allowed(struct store *s, const char *profile, json_t **out, struct err *err);
 
 /* --- events --------------------------------------------------------------------------- */
-int store_event_add(struct store *s, uid_t who, const char *node, const char *vm,
-                    const char *job, const char *what, const json_t *data,
-                    struct err *err);
-/* Those after id `since`, oldest first, at most limit of the newest. */
-int store_event_list(struct store *s, int64_t since, uint32_t limit, json_t **out,
+/* at_ms 0: now. */
+int store_event_add(struct store *s, int64_t at_ms, uid_t who, const char *node,
+                    const char *vm, const char *job, const char *what,
+                    const json_t *data, struct err *err);
+/* What is NULL or 0 is not asked for. */
+struct store_event_query {
+    int64_t after;    /* its number */
+    int64_t since_ms; /* wall clock */
+    const char *vm, *node, *job;
+    const char *what; /* the whole word, or what stands before its first point */
+    int64_t op;
+    uid_t uid;      /* 0: all; else what any user may know, and what is uid's own */
+    uint32_t limit; /* the newest of them */
+};
+/* Oldest first: {id, at, who, node, vm, job, what, data (object)}. */
+int store_event_list(struct store *s, const struct store_event_query *q, json_t **out,
                      struct err *err);
+/* Those before that time go. */
+int store_event_forget(struct store *s, int64_t before_ms, struct err *err);

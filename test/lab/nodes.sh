@@ -1,9 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# nodes.sh [PROFILE]: runs on n1 of two lab machines. lodged on n1 drives real agents on n1
-# and n2 through real sshd: add, check, a machine on each, exec, pause, stop, drain, a cut
-# network. PROFILE is of type fake if not given. Ends at the first thing that is wrong.
+# nodes.sh [TYPE [IMAGES]]: runs on n1 of two lab machines. lodged on n1 drives real agents on
+# n1 and n2 through real sshd: add, check, push an image (debian-fast of the store IMAGES), a
+# machine on each, exec, console, pause, drain, a cut network, stop. TYPE is fake if not given,
+# without an image. Ends at the first thing that is wrong.
 set -eu
+type=${1:-fake}
 B=$LODGE_TOP_BUILDDIR S=$LODGE_TOP_SRCDIR
 PATH=$B:$PATH
 unset LODGE_STATE_DIR LODGE_RUN_DIR LODGE_CONFIG_DIR LODGE_CACHE_DIR || true
@@ -23,7 +25,8 @@ link_is() { [ "$(lodge node list -o link --noheader "$1")" = "$2" ]; }
 say set up
 lodge site init
 key=$(cat /etc/lodge/id_ed25519.pub)
-envs="LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S LODGE_STATE_DIR=/var/lib/lodge LODGE_IMAGE_PATH=${LODGE_IMAGE_PATH:-}"
+envs="LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S LODGE_STATE_DIR=/var/lib/lodge"
+export LODGE_IMAGE_PATH=${2:-} # the controller alone has it
 for n in n1 n2; do
     ssh $n "echo 'restrict,command=\"$B/lodge-join /run/lodge/agent.sock\" $key' >>/root/.ssh/authorized_keys;
         env $envs setsid $B/lodge-agent --stay >/tmp/agent.log 2>&1 </dev/null &"
@@ -35,18 +38,43 @@ lodge node add 'n[1-2]' --host-key /run/lab-ssh/key.pub
 wait_for 120 link_is n1 up
 wait_for 120 link_is n2 up
 lodge node list
+for n in n1 n2; do ssh $n "$B/lodge node check" || true; done
+
+node_do() { ssh "$1" "env LODGE_STATE_DIR=/var/lib/lodge LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S $B/$2"; }
+state_of() { lodge vm list --node "$1" -o name,state --noheader | sed -n "s/^m-$1 *//p"; }
+
+case $type in
+fake) image=none ;;
+*)
+    image=debian-fast
+    say image
+    time lodge image push $image 'n[1-2]'
+    for n in n1 n2; do node_do $n "lodge image verify $image"; done
+    lodge image push $image 'n[1-2]'
+    lodge op steps "$(lodge op list -o id --noheader -n 1)"
+    [ "$(lodge op steps "$(lodge op list -o id --noheader -n 1)" -o detail --noheader | grep -c '^0 bytes')" = 2 ]
+    ;;
+esac
 
 say machines
-cat >/tmp/f.xml <<XML
-<profile><name>f</name><type>fake</type><image>none</image><memory>64M</memory></profile>
+cat >/tmp/m.xml <<XML
+<profile><name>m</name><type>$type</type><memory>192M</memory><image>$image</image>
+<limits ready="10m"/></profile>
 XML
-lodge profile add /tmp/f.xml 2>/dev/null
-profile=${1:-f}
+lodge profile add /tmp/m.xml
 for n in n1 n2; do
-    lodge vm start "$profile" --node $n --name m-$n
+    lodge vm start m --node $n --name m-$n
+    [ "$(lodge vm list --node $n -o type --noheader)" = "$type" ]
     [ "$(lodge vm exec --node $n m-$n -- echo in)" = in ]
+    if [ $type != fake ]; then
+        lodge vm exec --node $n m-$n -- sh -c 'echo "seen on $(uname -n)" >/dev/console'
+        timeout 20 lodge vm console --node $n m-$n </dev/null >/tmp/console 2>/dev/null || true
+        grep -a 'seen on' /tmp/console
+    fi
     lodge vm pause --node $n m-$n
+    [ "$(state_of $n)" = paused ]
     lodge vm resume --node $n m-$n
+    [ "$(lodge vm exec --node $n m-$n -- echo again)" = again ]
 done
 lodge vm list --node n2
 [ "$(head -c 3000000 /dev/urandom | tee /tmp/sent | lodge vm exec --node n2 m-n2 -- cat | cksum)" = "$(cksum </tmp/sent)" ]
@@ -54,14 +82,26 @@ lodge vm list --node n2
 say drain
 lodge node drain n1 --reason fans
 lodge node list -o name,state --noheader | grep "n1 *drained"
+if lodge vm start m --node n1 --name new 2>/tmp/err; then exit 1; fi
+grep fans /tmp/err
 lodge node resume n1
 
 say a cut network
-ip link set "$(ip -o route get 10.77.0.2 | sed 's/.* dev \([^ ]*\).*/\1/')" down
-wait_for 20 link_is n2 down
+dev=$(ssh n2 ip -o route get 10.77.0.1 | sed 's/.* dev \([^ ]*\).*/\1/')
+ssh n2 "setsid sh -c 'sleep 2; ip link set $dev down; sleep 40; ip link set $dev up' >/dev/null 2>&1 </dev/null &"
+sleep 2
+start=$(date +%s)
+wait_for 14 link_is n2 down
+echo "told after $(($(date +%s) - start)) s"
+[ $(($(date +%s) - start)) -le 10 ]
 [ "$(lodge vm exec --node n1 m-n1 -- echo still)" = still ]
-ip link set "$(ip -o link | sed -n 's/^[0-9]*: \(e[^:@]*\).*/\1/p' | head -1)" up
-wait_for 120 link_is n2 up
-lodge vm destroy --node n2 m-n2
-lodge vm destroy --node n1 m-n1
+wait_for 150 link_is n2 up
+[ "$(lodge vm exec --node n2 m-n2 -- echo back)" = back ]
+
+say stop
+for n in n1 n2; do
+    lodge vm stop --node $n m-$n
+    lodge vm destroy --node $n m-$n
+    [ -z "$(lodge vm list --node $n --noheader)" ]
+done
 say done
