@@ -7,7 +7,7 @@ lodge_skip_all_unless ROOT
 
 test_expect_success '16 nodes, starts and stops, random kills' '
     "$LODGE_TOP_SRCDIR/test/nodes/kills" ${LODGE_TEST_KILLS:-10} 16 ${LODGE_TEST_SEED:-} >out 2>&1 ||
-        { cat out; tail -5 "$LODGE_TEST_TMP"/*.log; false; } &&
+        { cat out; tail -n 20 "$LODGE_TEST_TMP"/lodged.log; false; } &&
     cat out >&3 && grep "fine" out
 '
 

@@ -166,3 +166,44 @@ void method_job_end(struct rpc_call *call, json_t *params, void *arg)
     else
         job_answer(a, call, job, UNTIL_ENDED);
 }
+
+static int root_only(struct rpc_call *call, struct err *err)
+{
+    uid_t uid = rpc_call_uid(call);
+    return uid == 0 || uid == geteuid()
+               ? 0
+               : err_set(err, E_PERM, "only the controller asks this");
+}
+
+void method_ticket_claims(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct err err;
+    json_t *claims = NULL;
+    if (root_only(call, &err) < 0 || agent_ticket_claims(&claims, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
+        rpc_call_answer(call, json_pack("{s:o}", "claims", claims));
+}
+
+/* The ticket of this job was another's first: its machines end. */
+void method_ticket_refuse(struct rpc_call *call, json_t *params, void *arg)
+{
+    struct agent *a = arg;
+    struct err err;
+    const char *job, *first, *node;
+    if (root_only(call, &err) < 0 ||
+        rpc_unpack(params, &err, "ticket.refuse", "{s:s, s:s, s:s !}", "job", &job,
+                   "first", &first, "node", &node) < 0) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    struct err why;
+    err_set(&why, E_PERM,
+            "the ticket was used before, for job %s on node %s: each job needs its own",
+            first, node);
+    struct vm *vm, *next;
+    list_each_safe (vm, next, &a->vms, in)
+        if (vm->job && agent_ticket_is_of(vm->job, job) && state_is_live(vm->state))
+            life_fail(vm, &why);
+    rpc_call_answer(call, NULL);
+}

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/dirs.h"
 #include "image/store.h"
@@ -111,6 +112,35 @@ int agent_ticket_plan(const char *text, uid_t uid, const char *job, uint32_t nod
     return *out ? 0 : err_oom(err);
 }
 
+static bool may_hear(uid_t uid, const json_t *data)
+{
+    return uid == 0 || uid == geteuid();
+}
+
+/* The controller sees whether another node's job has the same ticket. */
+static void tell_claim(struct agent *a, const struct ticket *t, const char *job)
+{
+    AUTO_STR submission = submission_of(job);
+    if (submission && a->server)
+        rpc_server_emit(a->server, "ticket.claim",
+                        json_pack("{s:s, s:s, s:I, s:I}", "ticket", t->nonce, "job",
+                                  submission, "uid", (json_int_t)t->uid, "expires",
+                                  (json_int_t)t->expires),
+                        may_hear);
+}
+
+int agent_ticket_claims(json_t **out, struct err *err)
+{
+    AUTO_STR dir = dirs_path(DIRS_STATE, "tickets");
+    return dir ? ticket_claims(dir, out, err) : err_oom(err);
+}
+
+bool agent_ticket_is_of(const char *job, const char *submission)
+{
+    size_t n = strcspn(job, "_");
+    return strlen(submission) == n && !strncmp(job, submission, n);
+}
+
 int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
                  int64_t member, struct profile **out, bool *own, struct err *err)
 {
@@ -127,6 +157,8 @@ int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
         profile_from_json(profile, &p, err) < 0)
         return -1;
     *own = users;
+    if (job)
+        tell_claim(a, t, job);
     if (job && count_of(a, job) >= vms)
         return err_set(err, E_PERM, "the ticket is for %d machine%s a node", vms,
                        vms == 1 ? "" : "s");

@@ -14,6 +14,11 @@ int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
 int agent_ticket_plan(const char *text, uid_t uid, const char *job, uint32_t node,
                       uint32_t nodes, json_t **out, struct err *err);
 
+/* The claims of this node, for the controller. */
+int agent_ticket_claims(json_t **out, struct err *err);
+/* Is this job of that submission? "42_7" is of "42". */
+bool agent_ticket_is_of(const char *job, const char *submission);
+
 /* The machine's size from the job's: its share of the job's memory less what the
  * hypervisor takes (stated in lodge-slurm(8)), and all its CPUs. E_INPUT when the profile
  * needs more than that. 0: not told, the profile's own. */

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "controller/claims.h"
 #include "controller/vm_plan.h"
 
 /* --- nodes ---------------------------------------------------------------------------- */
@@ -307,8 +308,10 @@ static void on_node(const char *node, enum link_state state, const struct err *w
     book_add(l->book, 0, node, NULL, NULL, state == LINK_UP ? "node.up" : "node.down",
              json_pack("{s:s, s:s, s:s}", "node", node, "link",
                        state == LINK_UP ? "up" : "down", "why", why ? why->text : ""));
-    if (state == LINK_UP)
+    if (state == LINK_UP) {
         runner_node_up(l->runner, node);
+        claims_node_up(l, node);
+    }
 }
 
 static void on_event(const char *node, const char *event, json_t *data, void *arg)
@@ -320,6 +323,10 @@ static void on_event(const char *node, const char *event, json_t *data, void *ar
     struct log_ctx ctx = {.node = node, .vm = vm, .job = job};
     json_t *copy = json_copy(data);
     json_object_set_new(copy, "node", json_string(node));
+    if (!strcmp(event, "ticket.claim")) {
+        claims_take(l, node, data);
+        return;
+    }
     log_info(&ctx, "%s%s%s", event, state ? " " : "", state ? state : "");
     book_add(l->book, (uid_t)json_integer_value(json_object_get(data, "uid")), node, vm,
              job, event, copy);
@@ -335,7 +342,7 @@ int lodged_start(struct lodged *l, struct err *err)
 {
     static const struct hub_hooks hub_hooks = {.state = on_node, .event = on_event};
     static const struct runner_hooks runner_hooks = {.ended = on_op_ended};
-    if (book_new(l->event, l->store, &l->book, err) < 0 ||
+    if (book_new(l->event, l->store, &l->book, err) < 0 || claims_forget(l, err) < 0 ||
         hub_new(l->event, &hub_hooks, l, &l->hub, err) < 0)
         return -1;
     book_tell(l->book, l->server);

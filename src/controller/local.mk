@@ -21,6 +21,7 @@ CONTROLLER_LIBS = src/controller/libcontroller.la src/store/libstore.la \
 sbin_PROGRAMS += lodged
 lodged_SOURCES = \
     src/controller/book.c src/controller/book.h \
+    src/controller/claims.c src/controller/claims.h \
     src/controller/live.c \
     src/controller/live_vm.c \
     src/controller/lodged.h \

@@ -67,6 +67,8 @@ int ticket_issue(const struct ticket_key *k, struct ticket *t, char **text,
 int ticket_open(const char *text, const struct ticket_keys *keys, uint64_t now,
                 uid_t uid, const char *job, struct ticket **out, struct err *err);
 
+/* All that stand in dir: [{"ticket": nonce, "job", "expires", "uid"}]. */
+int ticket_claims(const char *dir, json_t **out, struct err *err);
 /* Remember on this node, in dir, that job uses the ticket; E_PERM if another job did.
  * Again for the same job is fine (requeue, restarted agent). Entries of expired tickets
  * go. Survives a power cut. */

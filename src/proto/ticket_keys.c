@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys of tickets and the node's book of claims, both plain files in a directory. */
 #include "proto/ticket_keys.h"
+#include "proto/rpc.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -268,7 +269,7 @@ int ticket_keys_verify(const struct ticket_keys *keys, const char *id, const voi
 
 /* --- claims ------------------------------------------------------------------------
  */
-/* One file a ticket: NONCE, with "EXPIRES JOB\n" in it. */
+/* One file a ticket: NONCE, with "EXPIRES JOB\nUID\n" in it. */
 static int forget_expired(const char *dir, uint64_t now, struct err *err)
 {
     DIR *d = opendir(dir);
@@ -296,7 +297,8 @@ int ticket_claim(const char *dir, const struct ticket *t, const char *job, uint6
                  struct err *err)
 {
     AUTO_STR path = str_printf("%s/%s", dir, t->nonce);
-    AUTO_STR line = str_printf("%" PRIu64 " %s\n", t->expires, job);
+    AUTO_STR line =
+        str_printf("%" PRIu64 " %s\n%u\n", t->expires, job, (unsigned)t->uid);
     AUTO_STR had = NULL;
     struct err why = {0};
 
@@ -324,4 +326,36 @@ int ticket_claim(const char *dir, const struct ticket *t, const char *job, uint6
     if (forget_expired(dir, now, err) < 0)
         return -1;
     return fd_replace_file(path, line, strlen(line), 0600, err);
+}
+
+int ticket_claims(const char *dir, json_t **out, struct err *err)
+{
+    AUTO_T(json_t) list = json_array();
+    DIR *d = opendir(dir);
+    struct dirent *e;
+
+    if (!list || (!d && errno != ENOENT)) {
+        if (d)
+            closedir(d);
+        return list ? err_sys(err, "book of tickets '%s'", dir) : err_oom(err);
+    }
+    while (d && (e = readdir(d))) {
+        AUTO_STR path = str_printf("%s/%s", dir, e->d_name);
+        AUTO_STR text = NULL;
+        unsigned long long expires;
+        unsigned uid;
+        char job[256];
+
+        if (strlen(e->d_name) == TICKET_NONCE && path &&
+            fd_read_file(path, 4096, &text, NULL, NULL) == 0 &&
+            sscanf(text, "%llu %255[^\n]\n%u", &expires, job, &uid) == 3)
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s, s:I, s:I}", "ticket", e->d_name,
+                                            "job", job, "expires", (json_int_t)expires,
+                                            "uid", (json_int_t)uid));
+    }
+    if (d)
+        closedir(d);
+    *out = move(list);
+    return 0;
 }

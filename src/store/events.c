@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log of events; see nodes.h. */
+/* The log of events, and the claims of tickets; see nodes.h. */
 #include "base/clock.h"
 #include "store/nodes.h"
 #include "store/sql.h"
@@ -43,4 +43,26 @@ int store_event_list(struct store *s, const struct store_event_query *q, json_t 
 int store_event_forget(struct store *s, int64_t before_ms, struct err *err)
 {
     return store_sql(s, NULL, err, "DELETE FROM event WHERE at_ms < ?", "i", before_ms);
+}
+
+int store_claim(struct store *s, const char *ticket, const char *job, uid_t uid,
+                const char *node, int64_t expires, json_t **first, struct err *err)
+{
+    AUTO_T(json_t) rows = NULL;
+    if (store_sql(
+            s, NULL, err,
+            "INSERT OR IGNORE INTO claim (ticket, job, uid, node, at_ms, expires) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            "ssisii", ticket, job, (int64_t)uid, node, (int64_t)clock_wall_ms(),
+            expires) < 0 ||
+        store_sql(s, &rows, err, "SELECT job, uid, node FROM claim WHERE ticket = ?",
+                  "s", ticket) < 0)
+        return -1;
+    *first = json_incref(json_array_get(rows, 0));
+    return *first ? 0 : err_set(err, E_IO, "a claim was not written");
+}
+
+int store_claims_forget(struct store *s, int64_t now, struct err *err)
+{
+    return store_sql(s, NULL, err, "DELETE FROM claim WHERE expires < ?", "i", now);
 }

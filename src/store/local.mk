@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 store_migrations = $(top_srcdir)/schema/db/0001-documents.sql \
-    $(top_srcdir)/schema/db/0002-nodes.sql
+    $(top_srcdir)/schema/db/0002-nodes.sql $(top_srcdir)/schema/db/0003-tickets.sql
 EXTRA_DIST += schema/db build-aux/sql2c
 noinst_LTLIBRARIES += src/store/libstore.la
 src_store_libstore_la_SOURCES = \

@@ -50,6 +50,12 @@ int store_allow(struct store *s, const char *profile, const char *kind, uint32_t
 /* [{profile, kind, id}]; empty: everybody may. */
 int store_allowed(struct store *s, const char *profile, json_t **out, struct err *err);
 
+/* job uses the ticket, on node. *first: the claim that stands, ours or an earlier one:
+ * {job, uid, node}. */
+int store_claim(struct store *s, const char *ticket, const char *job, uid_t uid,
+                const char *node, int64_t expires, json_t **first, struct err *err);
+int store_claims_forget(struct store *s, int64_t now, struct err *err);
+
 /* --- events --------------------------------------------------------------------------- */
 /* at_ms 0: now. */
 int store_event_add(struct store *s, int64_t at_ms, uid_t who, const char *node,
