@@ -21,7 +21,9 @@ static int run_init(struct cli *cli, int nargs, char **args, struct err *err)
     if (!json_array_size(made))
         cli_say(cli, "everything is there already");
     else
-        cli_say(cli, "next: start lodged; what nodes need is in node-setup.txt");
+        cli_say(cli, "next: systemctl enable --now lodged (or run lodged); what nodes "
+                     "need is in "
+                     "node-setup.txt");
     return 0;
 }
 

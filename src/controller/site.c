@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -78,7 +79,8 @@ static int make_setup(const char *path, struct err *err)
         return -1;
     AUTO_STR text = str_printf(
         "On each node:\n\n"
-        "1. Install Lodge and start lodge-agent.\n\n"
+        "1. Install Lodge and start its agent: systemctl enable --now lodge-agent\n"
+        "   (without systemd: lodge-agent --stay).\n\n"
         "2. Let the controller in, to the agent and nowhere else. One line in\n"
         "   /root/.ssh/authorized_keys:\n\n"
         "restrict,command=\"" LODGE_LIBEXECDIR "/lodge-join\" %s\n"
@@ -175,6 +177,20 @@ static void verify_conf(json_t *gaps)
         gap(gaps, "conf-wrong", "fail", "correct the line", "%s", err.text);
 }
 
+/* Submit hosts come by munge. */
+static void verify_munge(json_t *gaps)
+{
+    AUTO(conf) conf = NULL;
+    const char *named = getenv("LODGE_MUNGE_SOCKET");
+    const char *path = named && *named ? named : "/run/munge/munge.socket.2";
+    if (conf_load(NULL, &conf, NULL) < 0 ||
+        (!*conf_text(conf, CONF_LISTEN) && !*conf_text(conf, CONF_CONTROLLER)))
+        return;
+    if (!exists(path))
+        gap(gaps, "munge", "fail", "systemctl start munge, with the site's key",
+            "'%s' is not there: munged does not run, and submit hosts need it", path);
+}
+
 static void verify_nodes(json_t *gaps, struct rpc_client *lodged)
 {
     json_t *rows = NULL, *row;
@@ -206,6 +222,7 @@ int site_verify(json_t **gaps, struct err *err)
     if (!list || !path)
         return err_oom(err);
     verify_conf(list);
+    verify_munge(list);
     verify_files(list);
     if (rpc_client_connect(path, &lodged, &why) < 0)
         gap(list, "no-lodged", "fail", "systemctl start lodged, or run 'lodged'",
