@@ -23,7 +23,8 @@ SLOW = int(os.environ.get("LODGE_TEST_SLOW", 100))
 
 
 class Guest:
-    def __init__(self, name, devices, vcpus=1, memory=256, sandbox=True, page="4K", prepare=None):
+    def __init__(self, name, devices, vcpus=1, memory=256, sandbox=True, page="4K", nodes=None,
+                 fds=()):
         self.dir = tempfile.mkdtemp(prefix=name, dir=DIR)
         self.console = os.path.join(self.dir, "test")
         self.control = os.path.join(self.dir, "control")
@@ -39,13 +40,15 @@ class Guest:
                             {"name": "org.lodge.test", "path": self.console},
                             {"name": "org.lodge.bulk", "path": os.path.join(self.dir, "bulk")}]}]
             + devices}
+        if nodes:
+            config["memory"]["nodes"] = nodes
         path = os.path.join(self.dir, "config.json")
         with open(path, "w") as f:
             json.dump(config, f)
         self.out = open(self.log, "wb")
         args = [VMM, "--config", path] + ([] if sandbox else ["--no-sandbox"])
         self.p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=self.out,
-                                  stderr=subprocess.STDOUT)
+                                  stderr=subprocess.STDOUT, pass_fds=fds)
         self.sock = self.connect(self.console)
         self.buf, self.last = b"", "boot"
         self.expect(b"ready\n")
@@ -114,14 +117,14 @@ class Guest:
                     raise RuntimeError("%s: %s" % (method, a["error"]))
                 return a.get("result")
 
-    def end(self):
-        self.sock.sendall(b"sync; poweroff -f\n")
+    def end(self, how="poweroff", want=0):
+        self.sock.sendall(b"sync; %s -f\n" % how.encode())
         try:
             status = self.p.wait(SLOW)
         finally:
             self.p.kill()
         self.sock.close()
-        assert status == 0, "exit status %d: %s" % (status, self.tail())
+        assert status == want, "exit status %d, not %d: %s" % (status, want, self.tail())
 
 
 def test_blk():
@@ -322,14 +325,14 @@ def test_pmem():
     g.end()
 
 
-def main():
-    names = sys.argv[4:] or [n[5:] for n in globals() if n.startswith("test_")]
+def main(tests):
+    names = sys.argv[4:] or [n[5:] for n in tests if n.startswith("test_")]
     print("1..%d" % len(names), flush=True)
     failed = 0
     for i, n in enumerate(names, 1):
         start = time.time()
         try:
-            globals()["test_" + n]()
+            tests["test_" + n]()
             print("ok %d - %s # %.0f s" % (i, n, time.time() - start), flush=True)
         except Exception as e:
             failed += 1
@@ -339,4 +342,5 @@ def main():
     return failed != 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main(globals()))

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 dist_noinst_SCRIPTS += test/guests/initrd test/guests/devices.init test/guests/devices.py
 dist_noinst_SCRIPTS += test/guests/machine.init test/guests/machine.py
-dist_noinst_SCRIPTS += test/guests/steady.py
-dist_noinst_SCRIPTS += test/guests/ckpt.init test/guests/ckpt.py
+dist_noinst_SCRIPTS += test/guests/steady.py test/guests/accept.py
 dist_noinst_SCRIPTS += test/guests/ckpt.init test/guests/ckpt.py test/guests/count.py
 if WITH_VMM
-dist_check_SCRIPTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t
+dist_check_SCRIPTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t test/t3150-vmm-accept.t
 dist_check_SCRIPTS += test/t3300-vmm-ckpt.t
 TESTS_MORE += test/t3300-vmm-ckpt.t
 # The lab's emulated CPU now and then loses a guest, or its own kernel, while guests boot.
-TESTS_MORE += test/t3100-vmm-lab.t test/t3110-vmm-devices.t
+TESTS_MORE += test/t3100-vmm-lab.t test/t3110-vmm-devices.t test/t3150-vmm-accept.t
 endif
 
 # The guest that is not Linux; built with the tests.

@@ -92,19 +92,14 @@ class Guest:
 
 
 def booted(act, **more):
-    """A guest that reached its /init. KVM in an emulated CPU now and then breaks a guest's kernel
-    (seen: a double fault in its page fault entry, one boot in about fifteen): such a boot is told,
-    and tried again twice. What breaks every boot fails all the same."""
-    for attempt in range(3):
-        g = Guest(act, **more)
-        try:
-            g.expect("^act: " + act)
-            return g
-        except RuntimeError as e:
-            g.kill()
-            print("# %s: attempt %d did not reach /init: status %s" % (act, attempt + 1, g.p.poll()))
-            last = e
-    raise last
+    """A guest that reached its /init."""
+    g = Guest(act, **more)
+    try:
+        g.expect("^act: " + act)
+    except RuntimeError:
+        g.kill()
+        raise
+    return g
 
 
 def boots(act, status, vcpus=1, page="4K", **more):
