@@ -28,7 +28,7 @@ lab() { # OUT COUNT LAB-OPTION... -- accept.py's arguments after the program
 
 test_expect_success 'full kernel, 1 and 4 vCPUs, 4K, 2M, 1G: files on disk and share equal after a reboot' '
     . ./lab.sh &&
-    lab whole 3 --memory 3072 --hugepages 2M=200,1G=1 -- "$LODGE_LAB_VMLINUX" "$PWD/full" \
+    lab whole 3 --memory 2800 --hugepages 2M=200,1G=1 -- "$LODGE_LAB_VMLINUX" "$PWD/full" \
         whole_1x4K whole_4x2M whole_4x1G
 '
 
@@ -39,7 +39,7 @@ test_expect_success 'a pause of 10 s; kill -9 of an unprivileged machine' '
 
 test_expect_success 'NUMA: a 1G page a node, one run each; one page short is refused; the guest sees it' '
     . ./lab.sh &&
-    lab numa 2 --numa --memory 6144 --hugepages 1G=2 -- "$LODGE_LAB_CLOUD_VMLINUX" "$PWD/cloud" \
+    lab numa 2 --numa --memory 8192 --hugepages 1G=2 -- "$LODGE_LAB_CLOUD_VMLINUX" "$PWD/cloud" \
         numa_1G numa_guest
 '
 
