@@ -37,9 +37,9 @@ start_lab() {
     return 1
 }
 
-is_gone() {
+is_gone() { # a zombie is: not every init reaps
     for i in $(seq 50); do
-        kill -0 "$1" 2>/dev/null || return 0
+        grep -q "^State:.[^ZX]" "/proc/$1/status" 2>/dev/null || return 0
         sleep 0.1
     done
     return 1
