@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/config.h"
 #include "ckpt/state.h"
+#include "vmm/config.h"
 
 static void write_two(struct state_writer *w)
 {
