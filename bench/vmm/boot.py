@@ -21,7 +21,7 @@ MACHINES = [m.Machine("lodge-vmm, 2M pages", m.lodge(VMM)),
             m.Machine("QEMU microvm", m.qemu(*m.MICROVM))]
 # Where KVM on AMD counts exits; what is none of these is "other".
 REASONS = [("PIO", "io_exits"), ("MMIO", "mmio_exits"), ("NPT faults", "pf_taken"),
-           ("HLT", "halt_exits"), ("interrupts", "irq_exits"), ("window", "irq_window_exits")]
+           ("interrupts", "irq_exits"), ("window", "irq_window_exits")]
 
 
 def beyond(pid):

@@ -23,7 +23,9 @@ def threads(pid):
     for p in m.tree(pid):
         for t in os.listdir("/proc/%d/task" % p):
             with open("/proc/%d/task/%s/comm" % (p, t)) as f:
-                yield int(t), f.read().strip() if int(t) != pid else "outside"
+                name = f.read().strip()
+            main_thread = "outside" if p == pid else "control"
+            yield int(t), main_thread if int(t) == p else name
 
 
 def switches(tid):
