@@ -487,7 +487,7 @@ int image_build(const struct image_def *def, const struct build_options *opt,
     if (r == 0 && def->boot)
         r = check_boot(b, err);
     if (r == 0)
-        r = keep(b, b->store, out, err);
+        r = keep(b, b->store, out, err) < 0 ? err_at(err, "step 'keep'") : 0;
     keep_log(b);
     if (r < 0)
         build_result_done(out);
