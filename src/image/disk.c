@@ -31,7 +31,8 @@ struct best {
 /* Remember the partition if it has an ext4 and is larger than the best so far. */
 static void consider(int fd, uint64_t start, uint64_t sectors, struct best *best)
 {
-    if (start && sectors > best->sectors && start < INT64_MAX / SECTOR &&
+    if (start && sectors > best->sectors &&
+        start < (INT64_MAX - EXT4_MAGIC_AT - 2) / SECTOR &&
         is_ext4(fd, (off_t)(start * SECTOR))) {
         best->at = start * SECTOR;
         best->sectors = sectors;
