@@ -4,6 +4,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -149,6 +150,19 @@ int ckpt_writer_chunk(struct ckpt_writer *w, uint64_t n, const void *pages,
     }
     w->stored += c->stored;
     return r < 0 ? err_sys(err, "checkpoint: memory file") : 0;
+}
+
+int ckpt_writer_again(struct ckpt_writer *w, uint64_t n, struct err *err)
+{
+    struct index_chunk *c = &w->at[n];
+    /* What is a page of zeros this time must read as such; a frame is just left behind. */
+    if (c->codec == INDEX_RAW &&
+        fallocate(w->f.memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(n * CKPT_CHUNK), CKPT_CHUNK) < 0)
+        return err_sys(err, "checkpoint: memory file");
+    w->stored -= c->stored;
+    memset(c, 0, sizeof *c);
+    return 0;
 }
 
 void ckpt_writer_hole(struct ckpt_writer *w, uint64_t n)

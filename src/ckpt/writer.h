@@ -15,9 +15,11 @@ void ckpt_writer_free(struct ckpt_writer *w);
 OWN_DEFINE(ckpt_writer)
 
 /* The pages of chunk n whose bit is in want (NULL: all); pages is the chunk as it is in
- * RAM. Zero pages are found here and take no room. Each chunk at most once. */
+ * RAM. Zero pages are found here and take no room. Each chunk once, unless ckpt_writer_again(). */
 int ckpt_writer_chunk(struct ckpt_writer *w, uint64_t n, const void *pages,
                       const uint64_t *want, struct err *err);
+/* Chunk n is to be written again: forget what was. */
+int ckpt_writer_again(struct ckpt_writer *w, uint64_t n, struct err *err);
 /* Chunk n is all zero and was not looked at (a hole). */
 void ckpt_writer_hole(struct ckpt_writer *w, uint64_t n);
 

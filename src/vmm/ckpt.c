@@ -104,6 +104,8 @@ static void *worker(void *arg)
         int job = atomic_exchange(&k->job, JOB_NONE);
         if (job == JOB_FILL)
             thaw_fill(k);
+        else if (job == JOB_AHEAD)
+            save_ahead(k);
         else if (job == JOB_SAVE)
             save_memory(k);
     }

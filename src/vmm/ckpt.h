@@ -24,7 +24,7 @@ struct save_request {
     int level;  /* of zstd; 0: raw */
 };
 
-enum save_phase { SAVE_NONE, SAVE_CUT, SAVE_MEMORY, SAVE_DONE };
+enum save_phase { SAVE_NONE, SAVE_AHEAD, SAVE_CUT, SAVE_MEMORY };
 
 /* One save. Under `lock`: what worker and guard share. */
 struct save {
@@ -35,17 +35,18 @@ struct save {
     struct ckpt_writer *writer;
     struct state_writer state;
     json_t *files;
-    uint64_t *want;    /* a bit a page of RAM, with a parent; else NULL */
-    bool protects;     /* RAM is write-protected: it runs on */
-    uint8_t *saved;    /* a byte a chunk: its bytes are ours now */
+    uint64_t *want; /* a bit a page of RAM, with a parent; else NULL */
+    bool ahead;     /* RAM cannot be protected: most of it is written before the cut */
+    bool protects;  /* RAM is write-protected: it runs on */
+    uint8_t *saved; /* a byte a chunk: its bytes are ours now */
     uint64_t *spilled; /* a bit a page: put aside before it was written */
     char *buffer;      /* one chunk */
     struct err err;
-    atomic_bool failed, cancel, ended;
+    atomic_bool failed, cancel, ended, copied;
     atomic_ulong done; /* bytes of RAM */
 };
 
-enum ckpt_job { JOB_NONE, JOB_FILL, JOB_SAVE, JOB_EXIT };
+enum ckpt_job { JOB_NONE, JOB_FILL, JOB_AHEAD, JOB_SAVE };
 
 struct vm_ckpt {
     struct vm *vm;
@@ -84,15 +85,20 @@ int vm_thaw(struct vm *vm, struct err *err);
 void thaw_fault(struct vm_ckpt *k, uint64_t address); /* guard */
 void thaw_fill(struct vm_ckpt *k);                    /* worker */
 
-/* save.c. Begins: pauses, saves the state. Then save_cut() once the disks are cut (or
- * could not be: why), which lets the machine run on and begins to write. When
- * save->phase is SAVE_DONE, save_end() gives the manifest, or the error. */
+/* save.c. Begins: pauses, saves the state: SAVE_CUT. (Where the memory of a machine that
+ * is to run on cannot be protected, it is written while it runs first, SAVE_AHEAD, and
+ * save_still() is called when the worker has ended that.) Then save_cut() once the disks
+ * are cut (or could not be: why), which lets the machine run on and begins to write. When
+ * the worker has ended, save_end() gives the manifest, or the error. */
 int save_begin(struct vm *vm, const struct save_request *q, struct err *err);
+int save_still(struct vm *vm, struct err *err);
+void save_go_on(struct vm *vm); /* the worker has copied what it stood still for */
 int save_cut(struct vm *vm, const char *why, struct err *err);
 json_t *save_end(struct vm *vm, struct err *err);
 void save_cancel(struct vm *vm);
 void save_fault(struct vm_ckpt *k, uint64_t address); /* guard */
 void save_memory(struct vm_ckpt *k);                  /* worker */
+void save_ahead(struct vm_ckpt *k);                   /* worker */
 
 /* The pieces of RAM that [offset, offset + len) of it lies in, one after the other. */
 int ram_each(struct vm *vm, uint64_t offset, uint64_t len,

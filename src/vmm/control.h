@@ -31,6 +31,7 @@ struct control {
     /* Who waits for the checkpoint being made; serial 0: nobody does. */
     uint64_t saver;
     char *saver_id;
+    bool hook; /* who cuts the disks wants to be told when it stands still */
     const char *request_id; /* of the request being answered */
 };
 

@@ -95,6 +95,18 @@ static int decode(struct client *k, json_t *params, struct save_request *q, bool
     return take_files(k, &q->files, err);
 }
 
+/* Its disks are cut now, by whoever asked for that. */
+static void stands_still(struct control *c)
+{
+    if (!c->hook) {
+        (void)save_cut(c->vm, NULL, NULL);
+        return;
+    }
+    const struct itimerspec t = {.it_value = {.tv_sec = CUT_S}};
+    timerfd_settime(c->cut_timer, 0, &t, NULL);
+    tell(c, json_pack("{s:s}", "phase", "cut"));
+}
+
 json_t *control_checkpoint(struct control *c, struct client *k, json_t *params,
                            struct err *err)
 {
@@ -114,13 +126,9 @@ json_t *control_checkpoint(struct control *c, struct client *k, json_t *params,
     free(c->saver_id);
     c->saver_id = id;
     c->saver = k->serial;
-    if (!hook) {
-        (void)save_cut(c->vm, NULL, NULL);
-        return NULL;
-    }
-    const struct itimerspec t = {.it_value = {.tv_sec = CUT_S}};
-    timerfd_settime(c->cut_timer, 0, &t, NULL);
-    tell(c, json_pack("{s:s}", "phase", "cut"));
+    c->hook = hook;
+    if (c->vm->ckpt->save.phase == SAVE_CUT)
+        stands_still(c);
     return NULL;
 }
 
@@ -168,15 +176,21 @@ void control_ckpt_told(struct control *c)
     struct save *s = &vm->ckpt->save;
     eventfd_t n;
     (void)eventfd_read(vm->ckpt->told, &n);
-    if (s->phase != SAVE_MEMORY)
+    if (s->phase != SAVE_MEMORY && s->phase != SAVE_AHEAD)
         return;
+    save_go_on(vm);
     if (!atomic_load(&s->ended)) {
         tell(c, numbers(vm));
         return;
     }
     struct err err = {0};
-    json_int_t down = (json_int_t)s->downtime_us;
+    if (s->phase == SAVE_AHEAD) {
+        if (save_still(vm, &err) == 0)
+            stands_still(c);
+        return;
+    }
     json_t *m = save_end(vm, &err), *line;
+    json_int_t down = json_integer_value(json_object_get(m, "downtime_us"));
     json_t *memory = json_object_get(json_object_get(m, "files"), "memory");
     json_int_t stored = json_integer_value(json_object_get(memory, "stored_bytes"));
     line = m ? rpc_answer(c->saver_id,
@@ -206,5 +220,5 @@ json_t *control_ckpt_status(const struct vm *vm)
 
 bool control_ckpt_busy(const struct vm *vm)
 {
-    return vm->ckpt->save.phase == SAVE_MEMORY;
+    return vm->ckpt->save.phase != SAVE_NONE;
 }

@@ -3,7 +3,9 @@
  * stays so, or all of RAM is write-protected and it runs on: the worker copies chunk after
  * chunk, and who writes to one that it has not reached yet has the page put aside first
  * (in the file itself: no memory is needed, and who writes faster than the disk takes is
- * slowed down). Whatever fails, the guest goes on; there is just no checkpoint. */
+ * slowed down). Where memory cannot be protected, all of it is written while the machine
+ * runs, with KVM's log of what it writes meanwhile, and only that again when it stands
+ * still. Whatever fails, the guest goes on; there is just no checkpoint. */
 #include "vmm/ckpt.h"
 #include "vmm/uffd.h"
 
@@ -164,6 +166,12 @@ static bool take(struct vm *vm, uint64_t n, struct err *err)
     return true;
 }
 
+/* Has one been written that must be written again? */
+static bool is_again(const struct save *s, uint64_t n)
+{
+    return s->ahead && s->saved && s->saved[n];
+}
+
 static int save_chunk(struct vm *vm, uint64_t n, struct err *err)
 {
     struct save *s = &vm->ckpt->save;
@@ -177,9 +185,15 @@ static int save_chunk(struct vm *vm, uint64_t n, struct err *err)
         from = s->buffer;
     } else {
         some = !is_hole(vm, n);
+        if (some && s->buffer)
+            from = memcpy(s->buffer, from, chunk_len(vm, n));
     }
     if (err->code != E_NONE)
         return -1;
+    if (is_again(s, n) && ckpt_writer_again(s->writer, n, err) < 0)
+        return -1;
+    if (s->ahead) /* which pages were written says only which chunks to look at */
+        want = NULL;
     if (!some && !want) {
         ckpt_writer_hole(s->writer, n);
         return 0;
@@ -187,25 +201,57 @@ static int save_chunk(struct vm *vm, uint64_t n, struct err *err)
     return ckpt_writer_chunk(s->writer, n, from, want, err);
 }
 
-void save_memory(struct vm_ckpt *k)
+/* One round through all chunks; gives up when it is told to. */
+static void save_round(struct vm_ckpt *k, struct err *err)
 {
     struct vm *vm = k->vm;
     struct save *s = &k->save;
-    struct err err = {0};
     uint64_t chunks = index_chunks(vm->config->memory.size), told = 0;
-    for (uint64_t n = 0; n < chunks && err.code == E_NONE; n++) {
+    atomic_store(&s->done, 0);
+    for (uint64_t n = 0; n < chunks && err->code == E_NONE; n++) {
         if (atomic_load(&s->failed))
-            break;
+            return;
         if (atomic_load(&s->cancel))
-            err_set(&err, E_CANCELLED, "checkpoint: given up");
+            err_set(err, E_CANCELLED, "checkpoint: given up");
         else
-            (void)save_chunk(vm, n, &err);
+            (void)save_chunk(vm, n, err);
         uint64_t done = atomic_fetch_add(&s->done, chunk_len(vm, n));
         if (done / TELL_BYTES != told) {
             told = done / TELL_BYTES;
             eventfd_write(k->told, 1);
         }
     }
+}
+
+/* While it runs: what a page says may be old when it is written; KVM's log tells. The
+ * copy is taken first, so that hash and bytes are of one moment. */
+void save_ahead(struct vm_ckpt *k)
+{
+    struct save *s = &k->save;
+    struct vm *vm = k->vm;
+    struct err err = {0};
+    uint64_t chunks = index_chunks(vm->config->memory.size);
+    save_round(k, &err);
+    for (uint64_t n = 0; n < chunks; n++)
+        s->saved[n] = 1;
+    /* So that little is left to flush when it stands still. */
+    if (fdatasync(s->q.files.memory) < 0 && err.code == E_NONE)
+        err_sys(&err, "checkpoint: flush");
+    if (err.code != E_NONE)
+        failed(s, &err);
+    atomic_store(&s->ended, true);
+    eventfd_write(k->told, 1);
+}
+
+void save_memory(struct vm_ckpt *k)
+{
+    struct vm *vm = k->vm;
+    struct save *s = &k->save;
+    struct err err = {0};
+    save_round(k, &err);
+    atomic_store(&s->copied, true);
+    if (s->ahead)
+        eventfd_write(k->told, 1);
     pthread_mutex_lock(&k->lock);
     if (s->protects)
         (void)ram_each(vm, 0, vm->config->memory.size, release_piece, NULL);
@@ -225,6 +271,12 @@ void save_memory(struct vm_ckpt *k)
 
 /* --- beginning ---------------------------------------------------------------------------- */
 
+/* Shared memory and huge pages can be; a mapped file cannot. */
+static bool can_protect(const struct vm *vm)
+{
+    return vm->ckpt->protects && vm->config->restore.mode != CONFIG_RESTORE_MAP;
+}
+
 static int check(struct vm *vm, const struct save_request *q, struct err *err)
 {
     struct vm_ckpt *k = vm->ckpt;
@@ -242,27 +294,21 @@ static int check(struct vm *vm, const struct save_request *q, struct err *err)
             "checkpoint: what was written since '%s' is not known; make that "
             "one with \"track\", or this one without a parent",
             q->parent);
-    for (size_t i = 0; (q->track || q->parent[0]) && i < vm->ndevices; i++) {
+    bool ahead = !q->stop && !can_protect(vm);
+    if (ahead && q->parent[0])
+        return err_set(err, E_UNAVAIL,
+                       "checkpoint: a child in mode 'continue' needs userfaultfd with "
+                       "write protection (Linux 5.19, and root or sysctl "
+                       "vm.unprivileged_userfaultfd=1); 'stop' does without");
+    for (size_t i = 0; (q->track || q->parent[0] || ahead) && i < vm->ndevices; i++) {
         struct device *d = &vm->devices[i];
         if (d->ops->untracked && d->ops->untracked(d))
-            return err_set(
-                err, E_UNAVAIL,
-                "checkpoint: \"track\": device '%s' lets others write to the "
-                "memory (vhost): nobody can tell what",
-                d->id);
+            return err_set(err, E_UNAVAIL,
+                           "checkpoint: device '%s' lets others write to the memory "
+                           "(vhost), and nobody can tell what: no child, and no mode "
+                           "'continue' without userfaultfd",
+                           d->id);
     }
-    if (q->stop)
-        return 0;
-    if (!k->protects)
-        return err_set(err, E_UNAVAIL,
-                       "checkpoint: mode 'continue' needs userfaultfd with write "
-                       "protection (Linux 5.19, and root or sysctl "
-                       "vm.unprivileged_userfaultfd=1); 'stop' does without");
-    if (vm->config->restore.mode == CONFIG_RESTORE_MAP)
-        return err_set(
-            err, E_UNAVAIL,
-            "checkpoint: mode 'continue' cannot protect memory that is mapped "
-            "from a file; 'stop' can save it");
     return 0;
 }
 
@@ -293,20 +339,60 @@ static void forget(struct save *s)
     memset(s, 0, sizeof *s);
 }
 
+/* Log what is written from now on, then write all of it. */
+static int begin_ahead(struct vm *vm, struct err *err)
+{
+    struct vm_ckpt *k = vm->ckpt;
+    struct save *s = &k->save;
+    uint64_t chunks = index_chunks(vm->config->memory.size);
+    s->ahead = true;
+    s->saved = calloc(chunks, 1);
+    s->buffer = aligned_alloc(CKPT_PAGE, CKPT_CHUNK);
+    s->want = calloc(chunks * INDEX_WORDS, sizeof *s->want);
+    if (!s->saved || !s->buffer || !s->want)
+        return err_oom(err);
+    memset(s->want, 0xff, chunks * INDEX_WORDS * sizeof *s->want);
+    k->tracked[0] = 0; /* one log, one user */
+    if (memory_dirty_log(vm, true, err) < 0)
+        return -1;
+    s->phase = SAVE_AHEAD;
+    vm_ckpt_job(k, JOB_AHEAD);
+    return 0;
+}
+
+int save_still(struct vm *vm, struct err *err)
+{
+    struct save *s = &vm->ckpt->save;
+    uint64_t words = index_chunks(vm->config->memory.size) * INDEX_WORDS;
+    atomic_store(&s->ended, false);
+    if (atomic_load(&s->failed) || save_all_but_memory(vm, err) < 0) {
+        if (err->code != E_NONE)
+            failed(s, err);
+        s->phase = SAVE_MEMORY;
+        vm_ckpt_job(vm->ckpt, JOB_SAVE); /* ends it */
+        return -1;
+    }
+    memset(s->want, 0, words * sizeof *s->want);
+    s->phase = SAVE_CUT;
+    return 0;
+}
+
 int save_begin(struct vm *vm, const struct save_request *q, struct err *err)
 {
     struct save *s = &vm->ckpt->save;
     if (check(vm, q, err) < 0)
         return -1;
     *s = (struct save){.q = *q};
+    bool ahead = !q->stop && !can_protect(vm);
     if (ckpt_writer_new(&q->files, vm->config->memory.size, !q->parent[0], q->level,
                         &s->writer, err) < 0 ||
-        save_all_but_memory(vm, err) < 0) {
+        (ahead ? begin_ahead(vm, err) : save_all_but_memory(vm, err)) < 0) {
         s->q.files = (struct ckpt_files){-1, -1, -1}; /* still the caller's */
         forget(s);
         return -1;
     }
-    s->phase = SAVE_CUT;
+    if (!ahead)
+        s->phase = SAVE_CUT;
     return 0;
 }
 
@@ -334,7 +420,14 @@ static int cut_tracking(struct vm *vm, struct err *err)
 
 static int go_on(struct vm *vm, struct err *err)
 {
-    struct save *s = &vm->ckpt->save;
+    struct vm_ckpt *k = vm->ckpt;
+    struct save *s = &k->save;
+    if (s->ahead) {
+        uint64_t words = index_chunks(vm->config->memory.size) * INDEX_WORDS;
+        if (s->q.track && !k->map && !(k->map = calloc(words, sizeof *k->map)))
+            return err_oom(err);
+        return memory_dirty_fetch(vm, s->want, err); /* the worker lets it run on */
+    }
     if (cut_tracking(vm, err) < 0)
         return -1;
     if (s->q.stop)
@@ -345,6 +438,16 @@ static int go_on(struct vm *vm, struct err *err)
         return -1;
     s->downtime_us = s->was_running ? clock_us() - s->paused_us : 0;
     return 0;
+}
+
+void save_go_on(struct vm *vm)
+{
+    struct save *s = &vm->ckpt->save;
+    if (!s->ahead || !atomic_load(&s->copied) || !s->was_running ||
+        vm->state != VM_PAUSED || atomic_load(&s->failed) || s->downtime_us)
+        return;
+    if (vm_resume(vm, NULL) == 0)
+        s->downtime_us = clock_us() - s->paused_us;
 }
 
 int save_cut(struct vm *vm, const char *why, struct err *err)
@@ -446,7 +549,7 @@ static void end_tracking(struct vm *vm, bool good)
         memcpy(k->tracked, s->q.id, sizeof k->tracked);
         memset(k->map, 0,
                index_chunks(vm->config->memory.size) * INDEX_WORDS * sizeof *k->map);
-    } else if (good || (s->q.track && !k->tracked[0])) {
+    } else if (good || ((s->q.track || s->ahead) && !k->tracked[0])) {
         k->tracked[0] = 0;
         (void)memory_dirty_log(vm, false, NULL);
     }

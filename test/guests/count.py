@@ -96,6 +96,34 @@ def test_continue():
         g.kill()
 
 
+def test_without_faults():
+    """Whose memory cannot be protected: mapped from a file, or a user without userfaultfd."""
+    g = counting()
+    try:
+        d, _ = ckpt.save(g, "stop")
+    finally:
+        g.kill()
+    g = Counter(restore={"path": d, "mode": "map"}, **SHAPE)
+    try:
+        g.rounds(5, 0)
+        for zstd in False, True:
+            d, _ = ckpt.save(g, "continue", zstd=zstd, hook=lambda: time.sleep(0.5))
+            g.rounds(5)
+            g.sane()
+            comes_back(d, None, ("read", "uffd") if zstd else ("read", "map", "uffd"))
+        # Its child, while it stands still; and it goes on.
+        d, r = ckpt.save(g, "continue", track=True)
+        g.rounds(5)
+        d, r = ckpt.save(g, "stop",
+                         parent={"id": r["manifest"]["id"], "name": os.path.basename(d)})
+        comes_back(d, last(g), ("read",))
+        g.call("resume")
+        g.rounds(5)
+        g.sane()
+    finally:
+        g.kill()
+
+
 def test_child_of_a_child():
     g = counting()
     try:
