@@ -7,7 +7,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,34 +23,43 @@
 #include "agent/plan.h"
 #include "agent/stage.h"
 #include "agent/vt_xml.h"
-#include "base/dirs.h"
+#include "base/conf.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "proto/rpc.h"
 
-enum { START_MS = 10000, LIST_MAX = 65536 };
+enum { SETTLE_MS = 30 };
 
-/* The site says below which directories shares may lie: a path a line in
- * CONFIG/shares.conf; without that file every directory the owner can open. */
+/* Does `real` lie below one of the directories of this list? */
+static bool is_below(const char *real, const char *list)
+{
+    for (const char *at = list; *at;) {
+        size_t len = strcspn(at, ":"), n = len;
+        while (n > 1 && at[n - 1] == '/')
+            n--;
+        if (*at == '/' && !strncmp(real, at, n) &&
+            (n == 1 || !real[n] || real[n] == '/'))
+            return true;
+        at += len + (at[len] == ':');
+    }
+    return false;
+}
+
+/* The site says in lodge.conf ("shares") below which directories shares may lie. */
 static int allowed(const char *source, struct err *err)
 {
     char real[PATH_MAX];
-    AUTO_STR list = dirs_path(DIRS_CONFIG, "shares.conf");
-    AUTO_STR text = NULL;
+    AUTO(conf) conf = NULL;
     if (!realpath(source, real))
         return err_sys(err, "share '%s'", source);
-    if (!list || fd_read_file(list, LIST_MAX, &text, NULL, NULL) < 0)
+    if (conf_load(NULL, &conf, err) < 0)
+        return -1;
+    const char *list = conf_text(conf, CONF_SHARES);
+    if (is_below(real, list))
         return 0;
-    char *rest = text;
-    for (char *line; (line = strsep(&rest, "\n"));) {
-        size_t len = strlen(line);
-        while (len > 1 && line[len - 1] == '/')
-            line[--len] = '\0';
-        if (*line == '/' && str_starts(real, line) &&
-            (len == 1 || !real[len] || real[len] == '/'))
-            return 0;
-    }
-    return err_set(err, E_PERM, "share '%s': this site allows only what '%s' lists",
+    return err_set(err, E_PERM,
+                   "share '%s': this site allows only what lies below '%s' (shares in "
+                   "lodge.conf)",
                    source, list);
 }
 
@@ -98,6 +110,19 @@ static int keep_caps(void)
     return 0;
 }
 
+/* virtiofsd gives its groups up, which nobody may in a user namespace of an ordinary
+ * user; they are the owner's, so it shall keep them: setgroups() does nothing, well. */
+static int keep_groups(void)
+{
+    static struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setgroups, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    static const struct sock_fprog filter = {.len = ARRAY_SIZE(code), .filter = code};
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0 ? -errno : 0;
+}
+
 static int make_readonly(const char *source)
 {
     struct statvfs fs;
@@ -130,7 +155,9 @@ static int enter(void *arg)
         return -errno;
     if (j->readonly && (r = make_readonly(j->source)) < 0)
         return r;
-    return *j->uid_map ? keep_caps() : 0;
+    if (!*j->uid_map)
+        return 0;
+    return (r = keep_groups()) < 0 ? r : keep_caps();
 }
 
 static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
@@ -143,11 +170,16 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
                        "apt-get install qemu-system-common");
     char leaf[16];
     snprintf(leaf, sizeof leaf, "fs%zu", i);
-    AUTO_STR socket = str_printf("--socket-path=%s", s->socket);
     AUTO_STR source = str_printf("source=%s", s->source);
-    if (!socket || !source)
+    if (!source)
         return err_oom(err);
     unlink(s->socket);
+    /* Made by us: virtiofsd's own way wants to write below /run. */
+    AUTO_FD listen = fd_unix_listen(s->socket, 0600, err);
+    if (listen < 0)
+        return -1;
+    if (geteuid() == 0 && chown(s->socket, r->vm->uid, r->vm->gid) < 0)
+        return err_sys(err, "'%s'", s->socket);
     struct jail jail = {.source = s->source, .readonly = s->readonly};
     if (r->vm->uid || geteuid()) {
         snprintf(jail.uid_map, sizeof jail.uid_map, "%u %u 1", (unsigned)r->vm->uid,
@@ -156,12 +188,16 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
                  (unsigned)r->vm->gid);
     }
     const char *const argv[] = {
-        fsd, socket, "-o", source, "-o", "sandbox=chroot", "-o", "cache=auto", NULL};
-    struct stage_proc p = {
-        .leaf = leaf, .argv = argv, .cwd = "/", .in_child = enter, .arg = &jail};
+        fsd, "--fd=3", "-o", source, "-o", "sandbox=chroot", "-o", "cache=auto", NULL};
+    struct stage_proc p = {.leaf = leaf,
+                           .argv = argv,
+                           .fd3 = &listen,
+                           .cwd = "/",
+                           .in_child = enter,
+                           .arg = &jail};
     if (stage_spawn(r, &p, NULL, err) < 0)
         return err_at(err, "share '%s'", s->source);
-    return stage_await_socket(r, leaf, s->socket, START_MS, err);
+    return stage_settle(r, leaf, SETTLE_MS, err);
 }
 
 int share_make(struct vt_run *r, struct err *err)

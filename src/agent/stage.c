@@ -169,12 +169,12 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
         ngroups < GROUPS_MAX)
         groups[ngroups++] = dev.st_gid;
     struct in_child in_child = {.pid_file = file, .proc = p};
-    const int std[] = {p->input ? *p->input : -1, log, log};
+    const int std[] = {p->input ? *p->input : -1, log, log, p->fd3 ? *p->fd3 : -1};
     struct proc_spec spec = {.argv = p->argv,
                              .env = env,
                              .cwd = p->cwd,
                              .fds = std,
-                             .nfds = 3,
+                             .nfds = p->fd3 ? 4 : 3,
                              .new_session = true,
                              .set_ids = !p->as_agent && geteuid() == 0,
                              .uid = r->vm->uid,
@@ -295,6 +295,25 @@ int stage_kill(struct vt_run *r, const char *leaf, struct err *err)
     return 0;
 }
 
+static int ended_at_once(const struct vt_run *r, const char *leaf, struct err *err)
+{
+    AUTO_STR log = str_printf("%s/%s.log", r->dir, leaf);
+    AUTO_STR text = NULL;
+    if (log && fd_read_file(log, 65536, &text, NULL, NULL) == 0 && *text)
+        return err_set(err, E_FAIL, "'%s' ended at once: %.300s", leaf, text);
+    return err_set(err, E_FAIL, "'%s' ended at once", leaf);
+}
+
+int stage_settle(struct vt_run *r, const char *leaf, unsigned ms, struct err *err)
+{
+    pid_t pid;
+    AUTO_FD alive = find_proc(r, leaf, &pid);
+    struct pollfd p = {.fd = alive, .events = POLLIN};
+    if (alive < 0 || poll(&p, 1, ms) > 0)
+        return ended_at_once(r, leaf, err);
+    return 0;
+}
+
 int stage_await_socket(struct vt_run *r, const char *leaf, const char *path,
                        unsigned wait_ms, struct err *err)
 {
@@ -306,13 +325,8 @@ int stage_await_socket(struct vt_run *r, const char *leaf, const char *path,
         pid_t pid;
         AUTO_FD alive = find_proc(r, leaf, &pid);
         struct pollfd p = {.fd = alive, .events = POLLIN};
-        if (alive < 0 || poll(&p, 1, 0) > 0) {
-            AUTO_STR log = str_printf("%s/%s.log", r->dir, leaf);
-            AUTO_STR text = NULL;
-            if (log && fd_read_file(log, 65536, &text, NULL, NULL) == 0 && *text)
-                return err_set(err, E_FAIL, "'%s' ended at once: %.300s", leaf, text);
-            return err_set(err, E_FAIL, "'%s' ended at once", leaf);
-        }
+        if (alive < 0 || poll(&p, 1, 0) > 0)
+            return ended_at_once(r, leaf, err);
         if (clock_ms() > end)
             return err_set(err, E_TIMEOUT, "'%s' did not open '%s' in %u s", leaf, path,
                            wait_ms / 1000);

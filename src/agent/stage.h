@@ -17,6 +17,7 @@ struct stage_proc {
     const char *const *argv;
     bool as_agent;
     const int *input;   /* its standard input; NULL: none */
+    const int *fd3;     /* becomes its descriptor 3; NULL: none */
     const char *device; /* it must be able to open this: it gets the device's group */
     const char *cwd;
     int (*in_child)(void *arg); /* last before exec, see proc_spec; may be NULL */
@@ -28,6 +29,8 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
 int stage_kill(struct vt_run *r, const char *leaf, struct err *err);
 /* Signal it, and all that it started. */
 int stage_signal(struct vt_run *r, const char *leaf, int sig, struct err *err);
+/* Let it begin: E_FAIL with what it said if it has ended within ms. */
+int stage_settle(struct vt_run *r, const char *leaf, unsigned ms, struct err *err);
 /* Wait until path is a socket one can connect to, or process `leaf` has died. */
 int stage_await_socket(struct vt_run *r, const char *leaf, const char *path,
                        unsigned wait_ms, struct err *err);
