@@ -14,6 +14,7 @@ lodge_agent_SOURCES = \
     src/agent/method_deploy.c src/agent/method_job.c \
     src/agent/method_stream.c src/agent/method_which.c \
     src/agent/methods.c src/agent/methods.h \
+    src/agent/networks.c src/agent/networks.h \
     src/agent/part_cgroup.c src/agent/part_net.c src/agent/part_scratch.c \
     src/agent/part_share.c src/agent/parts.h \
     src/agent/owner.c src/agent/owner.h \

@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "agent/networks.h"
+#include "agent/plan.h"
 #include "agent/reserve.h"
 #include "agent/ticket.h"
 #include "agent/vt.h"
@@ -125,6 +127,28 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
     return 0;
 }
 
+/* Whoever comes with a profile of their own: only bridges that the site gives to users. */
+static int may_join(const struct vm *vm, struct err *err)
+{
+    for (size_t i = 0; i < vm->profile->nic_count; i++) {
+        enum profile_nic_type type = vm->profile->nics[i].type;
+        struct network net;
+        char bridge[16];
+        if (type != PROFILE_NIC_BRIDGED_TAP && type != PROFILE_NIC_VLAN)
+            continue;
+        plan_bridge(vm, i, bridge);
+        int found = network_find(bridge, &net, err);
+        if (found < 0)
+            return -1;
+        if (!found)
+            return err_set(err, E_PERM,
+                           "nic %zu: this site does not give bridge '%s' to users "
+                           "(networks in lodge.conf)",
+                           i + 1, bridge);
+    }
+    return 0;
+}
+
 static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
                        struct vm **out, struct err *err)
 {
@@ -146,6 +170,9 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     vm->vt = json_object();
     if (!vm->name || !vm->vt)
         return err_oom(err);
+    uid_t caller = rpc_call_uid(call);
+    if (caller != 0 && caller != geteuid() && !d->ticket && may_join(vm, err) < 0)
+        return -1;
     if (agent_admit(a, vm, d->memory_bytes, d->vcpus, err) < 0)
         return -1;
     /* What a site's profile finds missing is the node's fault; a user's own may ask for

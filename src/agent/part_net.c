@@ -4,6 +4,7 @@
  * them over the channel and waits for no DHCP. */
 #include "agent/parts.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/networks.h"
 #include "agent/plan.h"
 #include "base/fd.h"
 #include "base/proc.h"
@@ -156,6 +158,32 @@ static int put_proc(const char *path, const char *text, struct err *err)
     return fd < 0 || write(fd, text, strlen(text)) < 0 ? err_sys(err, "'%s'", path) : 0;
 }
 
+static int masquerade(struct err *err)
+{
+    static const char *const nft[] = {
+        "nft",
+        "add table ip lodge; "
+        "add chain ip lodge post { type nat hook postrouting priority 100; }; "
+        "flush chain ip lodge post; "
+        "add rule ip lodge post ip saddr " NAT_NET ".0/24 masquerade",
+        NULL};
+    static const char *const seen[] = {"iptables",    "-t", "nat",           "-C",
+                                       "POSTROUTING", "-s", NAT_NET ".0/24", "-j",
+                                       "MASQUERADE",  NULL};
+    static const char *const iptables[] = {"iptables",    "-t", "nat",           "-A",
+                                           "POSTROUTING", "-s", NAT_NET ".0/24", "-j",
+                                           "MASQUERADE",  NULL};
+    struct proc_spec by_nft = {.argv = nft}, is_there = {.argv = seen},
+                     by_iptables = {.argv = iptables};
+    if (proc_run(&by_nft, IP_MS, NULL, NULL) == 0 ||
+        proc_run(&is_there, IP_MS, NULL, NULL) == 0 ||
+        proc_run(&by_iptables, IP_MS, NULL, NULL) == 0)
+        return 0;
+    return err_set(err, E_UNAVAIL,
+                   "network address translation: neither nft nor iptables can do it; "
+                   "install nftables");
+}
+
 static int nat(struct vt_run *r, size_t i, const char *tap, struct err *err)
 {
     if (!exists(NAT_BRIDGE)) {
@@ -163,16 +191,8 @@ static int nat(struct vt_run *r, size_t i, const char *tap, struct err *err)
             ip(err, "addr", "replace", NAT_NET ".1/24", "dev", NAT_BRIDGE, NULL) < 0 ||
             put_proc("/proc/sys/net/ipv4/ip_forward", "1", err) < 0)
             return -1;
-        const char *const argv[] = {
-            "nft",
-            "add table ip lodge; "
-            "add chain ip lodge post { type nat hook postrouting priority 100; }; "
-            "flush chain ip lodge post; "
-            "add rule ip lodge post ip saddr " NAT_NET ".0/24 masquerade",
-            NULL};
-        struct proc_spec spec = {.argv = argv};
-        if (proc_run(&spec, IP_MS, NULL, err) < 0)
-            return err_at(err, "network address translation");
+        if (masquerade(err) < 0)
+            return -1;
     }
     if (join(tap, NAT_BRIDGE, err) < 0)
         return -1;
@@ -187,19 +207,42 @@ static int nat(struct vt_run *r, size_t i, const char *tap, struct err *err)
     return 0;
 }
 
+/* A bridge of the site's: with a range of lodge.conf's the guest has its address from
+ * us, without one the network's own way (DHCP) is left to it. */
+static int sites(struct vt_run *r, size_t i, const char *tap, struct err *err)
+{
+    struct network net;
+    char bridge[16], bits[4], text[INET_ADDRSTRLEN];
+    plan_bridge(r->vm, i, bridge);
+    if (join(tap, bridge, err) < 0)
+        return -1;
+    int found = network_find(bridge, &net, err);
+    if (found <= 0 || !net.ranged)
+        return found < 0 ? -1 : 0;
+    uint32_t count = net.last - net.first + 1, start = hash(r->vm->id);
+    for (uint32_t k = 0; k < count; k++) {
+        struct in_addr a = {.s_addr = htonl(net.first + (start + k) % count)};
+        inet_ntop(AF_INET, &a, text, sizeof text);
+        if (address_taken(r->vm, text))
+            continue;
+        snprintf(bits, sizeof bits, "%u", net.bits);
+        tell(r, i, text, bits, *net.gateway ? net.gateway : NULL, NULL);
+        return 0;
+    }
+    return err_set(err, E_BUSY, "all %u addresses of bridge '%s' are taken",
+                   (unsigned)count, bridge);
+}
+
 static int vlan(struct vt_run *r, size_t i, const char *tap, struct err *err)
 {
     uint64_t id;
     const char *option = r->profile->nics[i].option;
-    char bridge[16];
     if (!option || !str_to_u64(option, &id) || id < 1 || id > 4094)
         return err_set(err, E_INPUT,
                        "a nic of type 'vlan' names a number from 1 to "
                        "4094, not '%s'",
                        option ? option : "");
-    /* The site makes the bridge of the VLAN: br.NUMBER. */
-    snprintf(bridge, sizeof bridge, "br.%u", (unsigned)id);
-    return join(tap, bridge, err);
+    return sites(r, i, tap, err); /* br.NUMBER */
 }
 
 static int make_nic(struct vt_run *r, size_t i, struct err *err)
@@ -222,7 +265,7 @@ static int make_nic(struct vt_run *r, size_t i, struct err *err)
     case PROFILE_NIC_VLAN:
         return vlan(r, i, tap, err);
     case PROFILE_NIC_BRIDGED_TAP:
-        return join(tap, nic->option ? nic->option : "br0", err);
+        return sites(r, i, tap, err);
     default:
         return 0; /* a bare tap: the site's scripts do the rest */
     }

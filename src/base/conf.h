@@ -25,7 +25,8 @@
     X(CONF_SHARES, "shares", CONF_TEXT, "/",                                           \
       "directories, separated by ':', below which users may share what they can read") \
     X(CONF_NETWORKS, "networks", CONF_TEXT, "",                                        \
-      "bridges, separated by ',', that users may name in their own profiles")          \
+      "bridges, separated by ',', that users may name in their own profiles; "         \
+      "BRIDGE=FIRST-LAST/BITS@GATEWAY: with addresses that this node gives")           \
     X(CONF_SCRATCH, "scratch", CONF_TEXT, "",                                          \
       "directory of the scratch disks of VMs; empty: below the state directory")       \
     X(CONF_SCRATCH_LIMIT, "scratch_limit", CONF_BYTES, "1T",                           \

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/networks.h"
 #include "agent/plan.h"
 #include "agent/reserve.h"
 #include "agent/room.h"
@@ -151,6 +152,34 @@ static void test_networks(void **state)
     assert_int_equal(strtoul(mac, NULL, 16) & 3, 2); /* locally given, one receiver */
     AUTO_STR tap = plan_tap_name(a, 15);
     assert_true(strlen(tap) < 16);
+}
+
+static void test_sites_networks(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "br0=",
+                                      "br0=10.0.0.1",
+                                      "br0=10.0.0.9-10.0.0.1/24",
+                                      "br0=10.0.0.1-10.0.0.9",
+                                      "br0=10.0.0.1-10.0.0.9/33",
+                                      "br0=10.0.0.1-10.0.0.900/24",
+                                      "br0=10.0.0.1-10.0.0.9/24@",
+                                      "br0=10.0.0.1-10.0.0.9/24@x",
+                                      "br0=10.0.0.1-10.0.0.9/24 ",
+                                      "br0;x",
+                                      "averylongbridgename"};
+    struct network n;
+    struct err err;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        if (network_parse(bad[i], &n, &err) == 0)
+            fail_msg("'%s' was taken", bad[i]);
+    assert_int_equal(network_parse("br.7", &n, &err), 0);
+    assert_false(n.ranged);
+    assert_int_equal(network_parse("br0=10.1.4.10-10.1.4.99/16@10.1.0.1", &n, &err), 0);
+    assert_true(n.ranged);
+    assert_int_equal(n.last - n.first, 89);
+    assert_int_equal(n.bits, 16);
+    assert_string_equal(n.gateway, "10.1.0.1");
 }
 
 /* --- domain XML ------------------------------------------------------------------------------- */
@@ -419,7 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_states),        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_networks),      cmocka_unit_test(test_domains),
+        cmocka_unit_test(test_networks), cmocka_unit_test(test_sites_networks),      cmocka_unit_test(test_domains),
         cmocka_unit_test(test_room),          cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_reserve_pools), cmocka_unit_test(test_reserve_devices),
     };

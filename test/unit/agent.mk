@@ -5,6 +5,8 @@ dist_check_SCRIPTS += test/t0061-domain.t \
     test/t1062-kill.t \
     test/t1070-ckpt.t \
     test/t2000-conform.t \
+    test/t2060-net.t \
+    test/t2061-user.t \
     test/t2062-libvirtd.t \
     test/t3060-lab-vm.t \
     test/t3062-lab-kill.t
@@ -14,6 +16,8 @@ TESTS += test/t0061-domain.t \
     test/t1062-kill.t \
     test/t1070-ckpt.t \
     test/t2000-conform.t \
+    test/t2060-net.t \
+    test/t2061-user.t \
     test/t2062-libvirtd.t
 TESTS_MORE += test/t3060-lab-vm.t test/t3062-lab-kill.t
 dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills
@@ -21,7 +25,7 @@ dist_noinst_DATA += test/vm/lib.sh
 
 check_PROGRAMS += test/unit/agent.tap
 test_unit_agent_tap_SOURCES = test/unit/agent.c test/unit/unit.h \
-    src/agent/plan.c src/agent/reserve.c src/agent/room.c src/agent/state.c \
+    src/agent/networks.c src/agent/plan.c src/agent/reserve.c src/agent/room.c src/agent/state.c \
     src/agent/vm.c src/agent/vt_xml.c
 test_unit_agent_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
 test_unit_agent_tap_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=geteuid
