@@ -157,6 +157,14 @@ test_expect_success 'srun in a script in its machine: steps in all machines of t
 	EOT
     test_cmp want $T/home.$USER1/o && clean && rm -f err.*
 '
+lodge_prereq MPI 'no Open MPI: apt-get install openmpi-bin libopenmpi-dev' sh -c 'command -v mpirun && command -v mpicc'
+test_expect_success MPI 'mpirun in a script starts its ranks in the machines of all nodes' '
+    mpicc -o $T/pi "$LODGE_TOP_SRCDIR/test/slurm/pi.c" &&
+    printf "#!/bin/bash\n#SBATCH -N2 -n2\nmpirun --mca btl self,tcp $T/pi\n" >mpi.sh && chmod 755 mpi.sh &&
+    as $USER1 timeout 120 sbatch -W -o $T/home.$USER1/o --vm-profile=fake $T/mpi.sh &&
+    grep -q "rank 0 of 2 on n1" $T/home.$USER1/o && grep -q "rank 1 of 2 on n2" $T/home.$USER1/o &&
+    grep -q "pi is about 3.141592654" $T/home.$USER1/o && clean
+'
 test_expect_success 'srun in a script dies with its caller' '
     printf "#!/bin/sh\nsrun -N1 -n1 sh -c \"echo on >$T/on.\\\$\\\$; sleep 100\" & sleep 3; kill \$!; wait \$!; echo over \$?\n" >k.sh &&
     job sbatch -W -N1 -o $O --vm-profile=fake k.sh && grep -q "over 1[34]" $O && ls on.* && clean && rm -f on.*

@@ -58,7 +58,7 @@ done
 EOT
 chmod 755 ticks.sh
 test_expect_success 'a batch job on n2, as an ordinary user' '
-    ticks=$(as $USER1 sbatch --parsable -N1 -w n2 -o $H/ticks --vm-profile=guest $T/ticks.sh)
+    ticks=$(as $USER1 sbatch --parsable -D / -N1 -w n2 -o $H/ticks --vm-profile=guest $T/ticks.sh)
 '
 cat >within.sh <<\EOT
 #!/bin/bash
@@ -73,7 +73,7 @@ srun -n1 --task-prolog=/bin/true true 2>&1 | grep -c "not for srun in a machine"
 EOT
 chmod 755 within.sh
 test_expect_success 'srun in the script: four tasks in the machine, from within it' '
-    as $USER1 timeout 400 sbatch -W -N1 -n4 -O -w n1 -o $H/within --vm-profile=guest $T/within.sh &&
+    as $USER1 timeout 400 sbatch -W -D / -N1 -n4 -O -w n1 -o $H/within --vm-profile=guest $T/within.sh &&
     cat >want <<-EOT &&
 	script n1 $USER1
 	0: /usr bar 0 of 4 in n1
@@ -125,10 +125,10 @@ test_expect_success 'console, exec and list of a job, for its owner alone' '
     "$C" exec "$D" n2 setpriv --reuid=$USER2 --regid=$USER2 --clear-groups $A list -j $ticks --noheader >list && test_must_be_empty list
 '
 test_expect_success 'users of squeue see the profile' '
-    until_ok 20 sh -c "squeue -h -j $ticks -O AdminComment:40 | grep -q profile=guest"
+    until_ok 20 sh -c "squeue -h -j $ticks -o %k | grep -qx vm-profile=guest"
 '
 test_expect_success 'the VMM is killed: the job ends with the reason, the node is idle' '
-    on_node n2 "pkill -KILL -f guest=lodge-" && until_ok 60 sh -c "test -z \"\$(squeue -h)\"" && clean 90 &&
+    on_node n2 "pkill -KILL -f guest=[l]odge-" && until_ok 60 sh -c "test -z \"\$(squeue -h)\"" && clean 90 &&
     tail -n 5 $H/ticks && grep -q "^lodge: " $H/ticks && state_is $ticks FAILED
 '
 test_expect_success 'a guest panics: the job ends with the reason, the node is idle' '

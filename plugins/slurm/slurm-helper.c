@@ -5,7 +5,7 @@
  *       A child of the external step's slurmstepd, in that step's tracking group:
  * Slurm's suspend sends TSTP to it before it freezes the rest, resume CONT after. They
  *       become vm.pause and vm.resume of all the job's machines. First tells slurmctld
- *       the profile, unless it is empty, as the job's AdminComment. A child of it waits
+ *       the profile, unless it is empty, as comments of the job. A child of it waits
  *       for the machines to come up: see watch().
  *   keep PROGRAM ARG...
  *       Run the program; when it has ended, stay until the job does, so that its machines
@@ -38,6 +38,26 @@
 #include "proto/client.h"
 
 enum { SCONTROL_MS = 8000, VERB_MS = 60000, BEGIN_MS = 3600000 };
+
+/* Where squeue's users look: AdminComment, which only scontrol shows, and the comment,
+ * unless the user has made one. */
+static void tell_profile(const char *id, const char *profile)
+{
+    const char *const show[] = {"scontrol", "-o", "show", "job", id, NULL};
+    const struct proc_spec look = {.argv = show, .die_with_us = true};
+    AUTO_STR job = str_printf("JobId=%s", id);
+    AUTO_STR admin = str_printf("AdminComment=lodge profile=%s", profile);
+    AUTO_STR comment = str_printf("Comment=vm-profile=%s", profile);
+    AUTO_STR text = NULL;
+
+    if (!job || !admin || !comment || proc_run(&look, SCONTROL_MS, &text, NULL) < 0)
+        return;
+    const char *const words[] = {
+        "scontrol", "update", job, admin, strstr(text, " Comment=") ? NULL : comment,
+        NULL};
+    const struct proc_spec update = {.argv = words, .die_with_us = true};
+    proc_run(&update, SCONTROL_MS, NULL, NULL);
+}
 
 static int scontrol(const char *a, const char *b, const char *c, const char *d,
                     struct err *err)
@@ -223,8 +243,6 @@ static int verb_sentinel(int argc, char **argv, struct err *err)
 {
     const char *id = argv[0], *job = argv[1], *socket = argv[2];
     const struct timespec pause = {.tv_nsec = 100 * 1000000L};
-    AUTO_STR update = str_printf("JobId=%s", id);
-    AUTO_STR comment = str_printf("AdminComment=lodge profile=%s", argv[3]);
     bool paused = false;
     sigset_t set;
 
@@ -243,8 +261,8 @@ static int verb_sentinel(int argc, char **argv, struct err *err)
     /* The task is put there a little after us; without cgroups it never is. */
     for (int i = 0; i < 20 && !join(); i++)
         nanosleep(&pause, NULL);
-    if (update && comment && *argv[3]) /* only one node does */
-        scontrol("update", update, comment, NULL, NULL);
+    if (*argv[3]) /* only one node does */
+        tell_profile(id, argv[3]);
     for (;;) {
         int sig = sigwaitinfo(&set, NULL);
         if (sig == SIGTERM)

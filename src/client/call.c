@@ -294,6 +294,19 @@ static void lose_guest(struct call *c)
     c->kill_at = clock_ms() + PATIENCE_MS;
 }
 
+/* As many frames as srun takes: what stays behind waits for it, not for the guest. */
+static void pass_frames(struct call *c)
+{
+    size_t before;
+    do {
+        before = c->reader.len;
+        if (!c->guest_gone && take_frames(c) < 0)
+            lose_guest(c);
+        if (call_pending(&c->input) && call_flush(&c->input, c->in) < 0)
+            call_writer_done(&c->input);
+    } while (!call_pending(&c->input) && c->reader.len != before);
+}
+
 static void take_output(struct call *c, int *fd, char kind)
 {
     char part[CALL_PART];
@@ -324,15 +337,12 @@ static void turn(struct call *c)
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             lose_guest(c);
     }
-    if (!c->guest_gone && take_frames(c) < 0)
-        lose_guest(c);
+    pass_frames(c);
     if (p[1].revents && call_flush(&c->guest, c->to) < 0) {
         call_writer_done(&c->guest);
         if (!c->guest_gone)
             lose_guest(c);
     }
-    if (call_pending(&c->input) && call_flush(&c->input, c->in) < 0)
-        call_writer_done(&c->input);
     if (c->input_over && !call_pending(&c->input))
         close_it(&c->in);
     if (p[3].revents)

@@ -2,7 +2,7 @@
 slurm_tests = test/t4000-cluster.t test/t4100-slurm-fake.t test/t4110-slurm-faults.t test/t4120-slurm-trust.t \
     test/t4200-slurm-guest.t test/t4210-slurm-machines.t
 dist_noinst_SCRIPTS += bench/slurm/run test/slurm/cluster test/slurm/demo test/slurm/node-setup
-dist_noinst_DATA += test/slurm/lib.sh
+dist_noinst_DATA += test/slurm/lib.sh test/slurm/pi.c
 dist_check_SCRIPTS += $(slurm_tests) test/t0400-pbs.t
 TESTS += test/t0400-pbs.t
 if WITH_SLURM
