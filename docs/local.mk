@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 dist_noinst_DATA += docs/architecture.md docs/contributing.md docs/tutorial.md docs/administrators.md docs/security.md \
-    docs/protocol-guest.md
+    docs/protocol-agent.md docs/protocol-guest.md
 
 # Man pages: docs/NAME.SECTION.adoc, one a noun and file format. A noun's page includes
 # its verbs and options from the program's own tables: include::{gen}/NOUN.adoc[].

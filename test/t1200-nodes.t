@@ -86,6 +86,12 @@ test_expect_success 'nodes are added and connect' '
     until_true 100 link_is n3 up
 '
 
+test_expect_success 'nodes say what they can do' '
+    { lodge node check "n[1-2]" -o node,fact --noheader >got || true; } &&
+    grep "^n1 *kvm" got && grep "^n2 *kvm" got &&
+    test_must_fail lodge node check n9 2>err && grep "no node .n9." err
+'
+
 test_expect_success 'wrong nodes are refused in one line' '
     test_must_fail lodge node list n9 2>err && grep "no node .n9." err &&
     test_must_fail lodge node add x --port 99999 2>err && grep "between 1 and 65535" err &&

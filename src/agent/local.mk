@@ -3,6 +3,7 @@ pkglibexec_PROGRAMS += lodge-agent
 lodge_agent_SOURCES = \
     src/agent/agent.h \
     src/agent/checkpoint.c src/agent/checkpoint.h \
+    src/agent/check.c \
     src/agent/console.c src/agent/console.h \
     src/agent/facts.c \
     src/agent/guest.c src/agent/guest.h \

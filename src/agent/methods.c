@@ -244,6 +244,7 @@ const struct rpc_method agent_methods[] = {
     {"vm.restore", checkpoint_restore},
     {"job.begin", method_job_begin},
     {"job.end", method_job_end},
+    {"node.check", method_node_check},
     {"ticket.claims", method_ticket_claims},
     {"ticket.plan", method_ticket_plan},
     {"ticket.refuse", method_ticket_refuse},

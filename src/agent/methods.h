@@ -24,6 +24,7 @@ void method_exec(struct rpc_call *call, json_t *params, void *agent);
 void method_cp(struct rpc_call *call, json_t *params, void *agent);
 void method_load(struct rpc_call *call, json_t *params, void *agent);
 void method_job_begin(struct rpc_call *call, json_t *params, void *agent);
+void method_node_check(struct rpc_call *call, json_t *params, void *arg);
 void method_ticket_claims(struct rpc_call *call, json_t *params, void *arg);
 void method_ticket_refuse(struct rpc_call *call, json_t *params, void *arg);
 void method_ticket_plan(struct rpc_call *call, json_t *params, void *agent);

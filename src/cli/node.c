@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/hostlist.h"
 #include "base/own.h"
 #include "node/node.h"
 
@@ -46,10 +47,52 @@ static void print_lines(const struct node_line *lines, int count)
     }
 }
 
+/* Nodes of the site, asked by lodged. */
+static int check_nodes(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    static const struct cli_column far_columns[] = {
+        {"node", CLI_TEXT, .help = "which node"},
+        {"fact", CLI_TEXT, .help = "what was looked at"},
+        {"grade", CLI_STATE, .help = "ok, warn, fail"},
+        {"text", CLI_TEXT, .help = "what is"},
+        {"advice", CLI_TEXT, true, "the way out"},
+        {0}};
+    AUTO(hostlist) names = NULL;
+    AUTO_T(json_t) rows = json_array();
+    bool fails = false;
+    if (cli_names(nargs, args, &names, err) < 0)
+        return -1;
+    for (size_t n = 0; n < names->count; n++) {
+        AUTO_T(json_t) answer = NULL;
+        json_t *line;
+        size_t i;
+        if (cli_call(cli, "node.call",
+                     json_pack("{s:s, s:s}", "node", names->names[n], "method",
+                               "node.check"),
+                     &answer, err) < 0) {
+            if (err->code == E_PROTO && !cli->lodged)
+                return err_set(err, E_UNAVAIL,
+                               "lodged does not run here: it asks the nodes");
+            fails = true;
+            cli_error(cli, err);
+            continue;
+        }
+        json_array_foreach (json_object_get(answer, "lines"), i, line) {
+            const char *grade = json_string_value(json_object_get(line, "grade"));
+            fails |= grade && !strcmp(grade, node_grade_name(NODE_FAIL));
+            json_object_set_new(line, "node", json_string(names->names[n]));
+            json_array_append(rows, line);
+        }
+    }
+    return cli_table(cli, far_columns, rows, err) < 0 ? -1 : fails;
+}
+
 static int run_check(struct cli *cli, int nargs, char **args, struct err *err)
 {
     AUTO(node_facts) facts = NULL;
     struct node_line lines[NODE_LINES_MAX];
+    if (nargs)
+        return check_nodes(cli, nargs, args, err);
     if (node_facts_probe(NODE_PROBE_MS, &facts, err) < 0)
         return -1;
     int count = node_judge(facts, lines, NODE_LINES_MAX);
@@ -85,16 +128,16 @@ static const struct cli_verb verbs[] = {
     {"show", "NODES", "all about these nodes", 1, CLI_ANY, .run = node_site_show},
     {"add", "NODES", "add nodes, or change how they are reached", 1, CLI_ANY,
      node_site_add_options, node_site_add_parse, &node_site_add_input, node_site_add},
-    {"enrol", "", "add the node that tells of itself on standard input, by its key", 0, 0,
-     .run = node_enrol},
+    {"enrol", "", "add the node that tells of itself on standard input, by its key", 0,
+     0, .run = node_enrol},
     {"drain", "NODES", "no new machines on these nodes", 1, CLI_ANY,
      node_site_drain_options, node_site_drain_parse, &node_site_drain_input,
      node_site_drain},
     {"resume", "NODES", "new machines again", 1, CLI_ANY, .run = node_site_resume},
     {"remove", "NODES", "forget nodes that have no machines", 1, CLI_ANY,
      .run = node_site_remove},
-    {"check", "", "what this machine can do, and what is in the way", 0, 0,
-     .run = run_check},
+    {"check", "[NODES]", "what this machine or nodes can do, and what is in the way", 0,
+     CLI_ANY, .run = run_check},
     {"facts", "", "everything known about this machine, as JSON", 0, 0,
      .run = run_facts},
     {0},

@@ -20,8 +20,9 @@
 #include "proto/rpc.h"
 
 enum {
-    AT_ONCE = 16,       /* nodes */
-    WINDOW = 4,         /* parts under way to one node */
+    PART_BYTES = 192 << 10,
+    AT_ONCE = 16, /* nodes */
+    WINDOW = 3,   /* parts under way to one node: other requests wait behind them */
     OFFER_MS = 1800000, /* a node may have to check and to make room */
     PART_MS = 120000,
     TRIES = 2,
@@ -246,14 +247,14 @@ static bool send_part(struct push *p)
 {
     json_t *m = json_array_get(p->missing, p->blob);
     uint64_t size = (uint64_t)json_integer_value(json_object_get(m, "size"));
-    AUTO_STR data = malloc(CACHE_PART_MAX);
+    AUTO_STR data = malloc(PART_BYTES);
     struct err err;
     if (!data) {
         err_oom(&err);
         fail(p, &err);
         return false;
     }
-    ssize_t n = pread(p->fd, data, CACHE_PART_MAX, (off_t)p->offset);
+    ssize_t n = pread(p->fd, data, PART_BYTES, (off_t)p->offset);
     if (n < 0 || (n == 0 && p->offset < size)) {
         err_set(&err, E_IO, "image '%s' cannot be read here; 'lodge image verify' it",
                 p->ref);

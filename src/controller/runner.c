@@ -475,8 +475,19 @@ static void retry_left(struct runner *r, const char *node)
     }
 }
 
+/* Nobody waits any more for a node that is back; if it goes again, from then on. */
+static void stop_waiting(struct runner *r, const char *node)
+{
+    struct op *op;
+    list_each (op, &r->ops, in)
+        for (size_t i = 0; i < op->count; i++)
+            if (!strcmp(op->steps[i].node, node))
+                op->away = sd_event_source_disable_unref(op->away);
+}
+
 void runner_node_up(struct runner *r, const char *node)
 {
+    stop_waiting(r, node);
     retry_left(r, node);
     runner_turn(r);
 }

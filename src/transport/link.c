@@ -13,6 +13,8 @@
 #include "base/list.h"
 #include "proto/rpc.h"
 
+enum { PROGRESS_BYTES = 16384 }; /* less than that in a heartbeat is nothing */
+
 struct call {
     struct list in;
     char id[24];
@@ -38,7 +40,8 @@ struct link {
     struct list calls;
     unsigned long next_id;
     unsigned backoff;
-    bool pinged; /* since the last byte heard */
+    bool pinged;   /* since the last byte heard */
+    uint64_t sent; /* transport_progress() at the last ping */
     uint64_t heard_ms;
     char why[256];
 };
@@ -198,13 +201,16 @@ static int on_timer(sd_event_source *source, uint64_t now, void *arg)
         go_down_text(l, E_TIMEOUT, "no answer in time");
         break;
     case LINK_UP:
-        if (l->pinged) {
+        /* The ping may stand behind much else: as long as that goes out, it lives. */
+        if (l->pinged && transport_progress(l->transport) - l->sent < PROGRESS_BYTES) {
             go_down_text(l, E_TIMEOUT, "the agent went silent");
             break;
         }
-        l->pinged = true;
         arm(l, l->times.heartbeat);
-        link_call(l, "ping", NULL, 0, on_pong, NULL, NULL);
+        if (!l->pinged)
+            link_call(l, "ping", NULL, 0, on_pong, NULL, NULL);
+        l->pinged = true;
+        l->sent = transport_progress(l->transport);
         break;
     }
     return 0;

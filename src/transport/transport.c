@@ -45,8 +45,14 @@ void transport_is_down(struct transport *t, const struct err *why)
     CALL_BACK(t, t->cb.down(why, t->arg));
 }
 
+uint64_t transport_progress(const struct transport *t)
+{
+    return t->sent;
+}
+
 void transport_sent(struct transport *t, size_t n)
 {
+    t->sent += n;
     t->out_at += n;
     str_buf_compact(&t->out, &t->out_at);
     if (!t->out.len && t->cb.drained && !t->closed && !t->is_down)

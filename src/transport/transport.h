@@ -51,6 +51,8 @@ int transport_send(struct transport *t, const void *data, size_t len, struct err
 /* Bytes queued and not on their way: who relays stops reading its other side by this.
  */
 size_t transport_pending(const struct transport *t);
+/* Bytes that went on their way so far: it grows as long as the other end takes some. */
+uint64_t transport_progress(const struct transport *t);
 /* Let data wait at the other end (on), or take it again. */
 void transport_pause(struct transport *t, bool on);
 /* NULL is fine. No callback comes any more. */
@@ -81,6 +83,7 @@ struct transport {
     void *arg;
     struct str_buf out; /* from out_at on: not sent yet */
     size_t out_at;
+    uint64_t sent; /* bytes on their way since it was opened */
     bool is_down, in_callback, closed;
     void *kind; /* the kind's own state */
 };

@@ -38,7 +38,7 @@ lodge node add 'n[1-2]' --host-key /run/lab-ssh/key.pub
 wait_for 120 link_is n1 up
 wait_for 120 link_is n2 up
 lodge node list
-for n in n1 n2; do ssh $n "$B/lodge node check" || true; done
+lodge node check 'n[1-2]' || true
 
 node_do() { ssh "$1" "env LODGE_STATE_DIR=/var/lib/lodge LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S $B/$2"; }
 state_of() { lodge vm list --node "$1" -o name,state --noheader | sed -n "s/^m-$1 *//p"; }
