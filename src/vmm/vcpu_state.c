@@ -239,13 +239,21 @@ int vcpu_restore(struct vcpu *v, struct state_reader *r, struct err *err)
     if (!saved || len > size)
         return err_set(err, E_UNAVAIL, "extended state is larger than this host's");
     memcpy(xsave, saved, len);
-    if (ioctl(v->fd, KVM_SET_REGS, &regs) < 0 ||
-        ioctl(v->fd, KVM_SET_XCRS, &xcrs) < 0 ||
-        ioctl(v->fd, KVM_SET_XSAVE, xsave) < 0 ||
-        ioctl(v->fd, KVM_SET_SREGS, &sregs) < 0 ||
-        ioctl(v->fd, KVM_SET_DEBUGREGS, &debug) < 0 ||
-        ioctl(v->fd, KVM_SET_LAPIC, &lapic) < 0)
-        return err_sys(err, "KVM: registers");
+    /* A CPU without XSAVE has no XCRs, and KVM takes none there. */
+    const struct {
+        const char *what;
+        unsigned long request;
+        void *arg;
+        bool skip;
+    } sets[] = {{"registers", KVM_SET_REGS, &regs, false},
+                {"XCRs", KVM_SET_XCRS, &xcrs, xcrs.nr_xcrs == 0},
+                {"extended state", KVM_SET_XSAVE, xsave, false},
+                {"special registers", KVM_SET_SREGS, &sregs, false},
+                {"debug registers", KVM_SET_DEBUGREGS, &debug, false},
+                {"local APIC", KVM_SET_LAPIC, &lapic, false}};
+    for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
+        if (!sets[i].skip && ioctl(v->fd, sets[i].request, sets[i].arg) < 0)
+            return err_sys(err, "KVM: %s", sets[i].what);
     if (restore_msrs(v, r, err) < 0)
         return -1;
     /* Each was read at a moment of its own: as far apart as they were. */
