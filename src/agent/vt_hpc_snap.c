@@ -139,11 +139,14 @@ json_t *vt_hpc_restore_json(const struct vt_run *r)
 /* Its last line: "DATE lodge-vmm: error: TEXT". */
 static int last_words(struct vt_run *r, struct err *err)
 {
-    enum { LOG_MAX = 1 << 20 };
+    enum { LOG_MAX = 1 << 20, END_MS = 3000, NAP_MS = 20 };
     static const char mark[] = "error: ";
     AUTO_STR path = str_printf("%s/vmm.log", r->dir);
     AUTO_STR text = NULL;
     const char *found = NULL;
+    /* They are written after the socket is closed: when it is gone they are there. */
+    for (int i = 0; i < END_MS && stage_signal(r, "vmm", 0, NULL) == 0; i += NAP_MS)
+        usleep(NAP_MS * 1000);
     if (path && fd_read_file(path, LOG_MAX, &text, NULL, NULL) == 0)
         for (const char *at = text; (at = strstr(at, mark));)
             found = at += strlen(mark);
