@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/frozen.h"
 #include "agent/methods.h"
 #include "agent/plan.h"
+#include "agent/reserve.h"
 #include "agent/snap.h"
 #include "agent/vt.h"
 #include "agent/work.h"
@@ -102,24 +104,45 @@ static void saver_gone(struct rpc_call *call, void *arg)
     saving_free(s);
 }
 
+/* Into the agent's own store, for everybody: by who owns it. */
+static int may_freeze(const struct vm *vm, struct rpc_call *call, char **path,
+                      struct err *err)
+{
+    const char *digest = json_string_value(json_object_get(vm->vt, "image"));
+    if (rpc_call_uid(call) != geteuid() || vm->uid != geteuid())
+        return err_set(err, E_PERM,
+                       "only the owner of the store of images may freeze into it");
+    if (frozen_may(vm, err) < 0)
+        return -1;
+    if (!digest)
+        return err_set(err, E_INPUT, "VM '%s' boots no image of the store", vm->name);
+    return (*path = frozen_path(vm->profile, digest)) ? 0 : err_oom(err);
+}
+
 static int save(struct agent *a, struct rpc_call *call, json_t *params, struct err *err)
 {
-    const char *to;
-    int stop = 0;
+    const char *to = "/";
+    int stop = 0, freeze = 0;
     json_int_t uid = -1, gid = -1;
     struct vm *vm = agent_vm_of(a, call, params, err);
     if (!vm ||
-        rpc_unpack(params, err, "vm.checkpoint", "{s:s, s?b, s?I, s?I}", "to", &to,
-                   "stop", &stop, "as_uid", &uid, "as_gid", &gid) < 0 ||
+        rpc_unpack(params, err, "vm.checkpoint", "{s?s, s?b, s?b, s?I, s?I}", "to", &to,
+                   "stop", &stop, "freeze", &freeze, "as_uid", &uid, "as_gid",
+                   &gid) < 0 ||
         check_path(to, err) < 0 || whose(call, &uid, &gid, err) < 0 ||
         snap_may(vm, err) < 0)
         return -1;
+    AUTO_STR frozen = NULL;
+    if (freeze && may_freeze(vm, call, &frozen, err) < 0)
+        return -1;
+    if (!freeze && !strcmp(to, "/"))
+        return err_set(err, E_INPUT, "vm.checkpoint: no directory 'to'");
     struct saving *s = calloc(1, sizeof *s);
     if (!s)
         return err_oom(err);
     *s = (struct saving){.call = call, .agent = a, .vm = vm, .stop = stop};
-    json_t *cut = json_pack("{s:s, s:b, s:I, s:I}", "to", to, "stop", stop, "uid", uid,
-                            "gid", gid);
+    json_t *cut = json_pack("{s:s, s:b, s:b, s:I, s:I}", "to", freeze ? frozen : to,
+                            "stop", stop, "freeze", freeze, "uid", uid, "gid", gid);
     if (life_checkpoint(vm, cut, on_note, on_saved, s, err) < 0) {
         free(s);
         return -1;
@@ -291,7 +314,11 @@ static int define(struct loading *l, json_t *read, struct vm **out, struct err *
                          "machine_id", machine_id);
     if (!vm->name || !vm->vt || !vm->from)
         return err_oom(err);
-    if (agent_admit(a, vm, 0, 0, err) < 0)
+    uid_t caller = rpc_call_uid(l->call);
+    if (caller != 0 && caller != geteuid() && agent_may_join(vm, err) < 0)
+        return -1;
+    if (agent_admit(a, vm, 0, 0, err) < 0 ||
+        reserve_can_run(a, vm->profile->type, err) < 0)
         return -1;
     if (!vt_find(vm->profile->type)->restore)
         return err_set(err, E_UNAVAIL, "type '%s' cannot be restored",

@@ -55,7 +55,7 @@ static json_t *machine_id(void)
  * one it was, which it knows by their old MACs. */
 static int came_back(struct vt_run *r, json_t *id, struct err *err)
 {
-    json_t *from = r->vm->from, *all = json_object_get(id, "interfaces"), *one;
+    json_t *from = r->from, *all = json_object_get(id, "interfaces"), *one;
     if (!json_is_true(json_object_get(from, "clone"))) {
         if (json_is_string(json_object_get(from, "machine_id")))
             json_object_set(id, "machine_id", json_object_get(from, "machine_id"));
@@ -114,7 +114,7 @@ int identity_make(struct vt_run *r, struct err *err)
         if (part)
             json_object_set(id, staged[i], part);
     }
-    if (id && r->vm->from && r->profile->type != PROFILE_FAKE &&
+    if (id && r->from && r->profile->type != PROFILE_FAKE &&
         came_back(r, id, err) < 0) {
         json_decref(id);
         return -1;

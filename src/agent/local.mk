@@ -6,6 +6,7 @@ lodge_agent_SOURCES = \
     src/agent/check.c \
     src/agent/console.c src/agent/console.h \
     src/agent/facts.c \
+    src/agent/frozen.c src/agent/frozen.h \
     src/agent/guest.c src/agent/guest.h \
     src/agent/identity.c src/agent/identity.h \
     src/agent/images.c src/agent/images.h \

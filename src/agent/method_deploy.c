@@ -55,6 +55,7 @@ struct deploy {
     json_int_t member; /* which machine of the ticket's cluster; -1: no cluster */
     bool own;          /* the profile is the user's own */
     int boot, wait, leased;
+    int fresh; /* not from a frozen image */
 };
 
 static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d,
@@ -63,12 +64,12 @@ static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d
     *d = (struct deploy){.uid = rpc_call_uid(call), .gid = -1, .boot = 1, .member = -1};
     if (rpc_unpack(params, err, "vm.deploy",
                    "{s?s, s?s, s?s, s?s, s?o, s?o, s?I, s?I, s?I, s?I, s?I, s?b, s?b, "
-                   "s?b !}",
+                   "s?b, s?b !}",
                    "name", &d->name, "job", &d->job, "request", &d->request, "ticket",
                    &d->ticket, "profile", &d->profile, "cgroups", &d->cgroups, "uid",
                    &d->uid, "gid", &d->gid, "memory_bytes", &d->memory_bytes, "vcpus",
                    &d->vcpus, "member", &d->member, "boot", &d->boot, "wait", &d->wait,
-                   "leased", &d->leased) < 0)
+                   "leased", &d->leased, "fresh", &d->fresh) < 0)
         return -1;
     if (d->name && !str_is_name(d->name))
         return err_set(err, E_INPUT,
@@ -128,7 +129,7 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
 }
 
 /* Whoever comes with a profile of their own: only bridges that the site gives to users. */
-static int may_join(const struct vm *vm, struct err *err)
+int agent_may_join(const struct vm *vm, struct err *err)
 {
     for (size_t i = 0; i < vm->profile->nic_count; i++) {
         enum profile_nic_type type = vm->profile->nics[i].type;
@@ -171,8 +172,10 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     if (!vm->name || !vm->vt)
         return err_oom(err);
     uid_t caller = rpc_call_uid(call);
-    if (caller != 0 && caller != geteuid() && !d->ticket && may_join(vm, err) < 0)
+    if (caller != 0 && caller != geteuid() && !d->ticket && agent_may_join(vm, err) < 0)
         return -1;
+    if (d->fresh)
+        json_object_set_new(vm->vt, "fresh", json_true());
     if (agent_admit(a, vm, d->memory_bytes, d->vcpus, err) < 0)
         return -1;
     /* What a site's profile finds missing is the node's fault; a user's own may ask for

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/frozen.h"
 #include "agent/owner.h"
 #include "agent/plan.h"
 #include "base/clock.h"
@@ -260,12 +261,22 @@ int snap_may(const struct vm *vm, struct err *err)
     return 0;
 }
 
+/* The one that was there before goes. */
+static int make_frozen_room(const char *path, struct err *err)
+{
+    AUTO_STR parent = strndup(path, strrchr(path, '/') - path);
+    if (!parent)
+        return err_oom(err);
+    return fd_remove_tree(path, err) < 0 ? -1 : fd_mkdirs(parent, 0755, err);
+}
+
 int snap_save(struct vt_run *r, const json_t *args, work_tell_f tell, json_t **out,
               struct err *err)
 {
     const char *to = NULL;
     int stop = 0;
     json_int_t uid = 0, gid = 0;
+    bool freeze = json_is_true(json_object_get(args, "freeze"));
     AUTO(snap) c = NULL;
     uint64_t start = clock_us();
     if (json_unpack((json_t *)args, "{s:s, s:b, s:I, s:I}", "to", &to, "stop", &stop,
@@ -278,6 +289,8 @@ int snap_save(struct vt_run *r, const json_t *args, work_tell_f tell, json_t **o
                        "image '%s' is a disk that the machine writes; import it with "
                        "'lodge image import', or add it as a disk",
                        r->profile->image);
+    if (freeze && make_frozen_room(to, err) < 0)
+        return -1;
     if (snap_make(to, uid, gid, &c, err) < 0)
         return -1;
     c->stop = stop;
@@ -290,6 +303,8 @@ int snap_save(struct vt_run *r, const json_t *args, work_tell_f tell, json_t **o
         ret = describe(r, c, err);
     if (ret == 0)
         ret = snap_done(c, err);
+    if (ret == 0 && freeze)
+        ret = frozen_open_to_all(c, err);
     r->snap = NULL;
     if (ret < 0) {
         snap_drop(c);

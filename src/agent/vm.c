@@ -172,7 +172,7 @@ json_t *vm_show(const struct vm *vm)
         "vcpus", (json_int_t)p->vcpus, "memory_bytes", (json_int_t)p->memory_bytes,
         "why", why_to_json(vm), "stages", stages_to_json(vm), "pid",
         (json_int_t)vm->pid, "leased", vm->leased);
-    static const char *const told[] = {"reason", "addresses", NULL};
+    static const char *const told[] = {"reason", "addresses", "start", NULL};
     for (const char *const *k = told; o && *k; k++)
         if (json_object_get(vm->vt, *k))
             json_object_set(o, *k, json_object_get(vm->vt, *k));

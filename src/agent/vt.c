@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/frozen.h"
 #include "agent/snap.h"
 #include "agent/stage.h"
 #include "base/fd.h"
@@ -37,7 +38,7 @@ static int open_snap(struct vt_run *r, struct err *err)
 {
     const char *path = NULL;
     json_int_t uid = 0, gid = 0;
-    if (json_unpack(r->vm->from, "{s:s, s:I, s:I}", "path", &path, "uid", &uid, "gid",
+    if (json_unpack(r->from, "{s:s, s:I, s:I}", "path", &path, "uid", &uid, "gid",
                     &gid) < 0)
         return err_set(err, E_BUG, "row: from");
     if (!r->ops->restore)
@@ -54,6 +55,16 @@ static int do_recover(struct vt_run *r, const json_t *args, struct err *err)
     return r->ops->recover ? r->ops->recover(r, err) : 0;
 }
 
+static int start(struct vt_run *r, work_tell_f tell, struct err *err)
+{
+    if (stage_make(r, err) < 0)
+        return -1;
+    tell(json_pack("{s:s}", "stage", "staged"));
+    return r->snap ? r->ops->restore(r, err) : r->ops->boot(r, err);
+}
+
+static int do_destroy(struct vt_run *r, struct err *err);
+
 static int do_boot(struct vt_run *r, work_tell_f tell, struct err *err)
 {
     if (r->ops->destroy(r, NULL) < 0)
@@ -62,12 +73,24 @@ static int do_boot(struct vt_run *r, work_tell_f tell, struct err *err)
         return -1;
     if (r->image && r->image->digest)
         json_object_set_new(r->vt, "image", json_string(r->image->digest));
-    if (r->vm->from && open_snap(r, err) < 0)
+    r->from = json_incref(r->vm->from);
+    if (r->from) {
+        json_object_set_new(r->vt, "start", json_string("restored"));
+        if (open_snap(r, err) < 0)
+            return -1;
+        return start(r, tell, err);
+    }
+    frozen_look(r);
+    struct err why = {0};
+    if (!r->snap)
+        return start(r, tell, err);
+    if (start(r, tell, &why) == 0)
+        return 0;
+    /* A boot does the same, only slower. */
+    frozen_drop(r, &why);
+    if (do_destroy(r, err) < 0)
         return -1;
-    if (stage_make(r, err) < 0)
-        return -1;
-    tell(json_pack("{s:s}", "stage", "staged"));
-    return r->snap ? r->ops->restore(r, err) : r->ops->boot(r, err);
+    return start(r, tell, err);
 }
 
 static int do_destroy(struct vt_run *r, struct err *err)
@@ -132,6 +155,7 @@ int vt_work(void *arg, work_tell_f tell, json_t **out, struct err *err)
     if (ret == 0 && !*out)
         *out = json_pack("{s:O, s:I}", "vt", r.vt, "pid", (json_int_t)r.pid);
     snap_free(r.snap);
+    json_decref(r.from);
     image_free(r.image);
     json_decref(r.vt);
     free(r.dir);

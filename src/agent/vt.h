@@ -24,6 +24,7 @@ struct vt_run {
     json_t *vt;
     pid_t pid;         /* boot: the process whose end is the VM's */
     struct snap *snap; /* the checkpoint being made, or booted from; else NULL */
+    json_t *from;      /* vm->from, or a frozen image's; NULL: it boots */
 };
 
 struct vt_ops {

@@ -130,7 +130,7 @@ int vt_hpc_recover(struct vt_run *r, struct err *err)
 json_t *vt_hpc_restore_json(const struct vt_run *r)
 {
     /* A frozen image's memory is the site's, and shared until it is written. */
-    bool frozen = json_is_true(json_object_get(r->vm->from, "frozen"));
+    bool frozen = json_is_true(json_object_get(r->from, "frozen"));
     return json_pack("{s:s, s:s, s:b}", "path", r->snap->path, "mode",
                      frozen && r->profile->page_bytes <= 4096 ? "map" : "read",
                      "verify", !frozen);

@@ -461,6 +461,8 @@ static const struct cli_verb verbs[] = {
     {"diff", "IMAGE IMAGE", "packages and files that differ", 2, 2, .run = run_diff},
     {"verify", "[IMAGE]", "check an image, or the store, against its hashes", 0, 1,
      verify_argp, verify_parse, NULL, run_verify},
+    {"freeze", "IMAGE", "boot it once and keep the machine as it is when it is ready",
+     1, 1, cli_image_freeze_argp, cli_image_freeze_parse, NULL, cli_image_freeze},
     {"boot", "IMAGE", "try it: boot it until it says that it is up", 1, 1, boot_argp,
      boot_parse, &boot_input, run_boot},
     {"import", "NAME SOURCE",

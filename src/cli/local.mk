@@ -11,6 +11,7 @@ lodge_SOURCES = \
     src/cli/document_change.c \
     src/cli/explain.c src/cli/explain.h \
     src/cli/image.c src/cli/image.h \
+    src/cli/image_freeze.c \
     src/cli/image_port.c src/cli/image_push.c src/cli/events.c \
     src/cli/main.c \
     src/cli/names.c \

@@ -29,6 +29,7 @@ static const struct cli_column columns[] = {
     {"ready_ms", CLI_MS, true, "from definition to ready"},
     {"address", CLI_TEXT, true, "its network addresses"},
     {"reason", CLI_TEXT, true, "why type auto chose this type"},
+    {"start", CLI_TEXT, true, "how it came up: thawed, restored, why not thawed"},
     {"stages", CLI_TEXT, true, "the time line of its start"},
     {0},
 };
