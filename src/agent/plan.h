@@ -12,7 +12,7 @@ struct plan_disk {
     const char *format; /* "raw", "qcow2" */
     bool readonly, shared, cdrom;
     bool buffered; /* its file system cannot do without the host's cache */
-    char *serial; /* by which the guest finds it */
+    char *serial;  /* by which the guest finds it */
 };
 
 struct plan_nic {

@@ -64,7 +64,7 @@ static int connect_once(struct relay *r, bool attach, struct err *err)
     struct chan_config config = {.role = CHAN_HOST, .direct = true};
     if (!params)
         return err_oom(err);
-    if ((r->x->connect ? r->x->connect : client_agent_again)(&client, err) < 0) {
+    if ((r->x->connect ? r->x->connect : client_agent_find)(&client, err) < 0) {
         json_decref(params);
         return -1;
     }
