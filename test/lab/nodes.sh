@@ -26,7 +26,9 @@ say set up
 lodge site init
 key=$(cat /etc/lodge/id_ed25519.pub)
 envs="LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S LODGE_STATE_DIR=/var/lib/lodge"
-export LODGE_IMAGE_PATH=${2:-} # the controller alone has it
+if [ $# -gt 1 ]; then # n1 is the controller: its store is the site's
+    mkdir -p /var/lib/lodge/images && cp -a "$2/." /var/lib/lodge/images/
+fi
 for n in n1 n2; do
     ssh $n "echo 'restrict,command=\"$B/lodge-join /run/lodge/agent.sock\" $key' >>/root/.ssh/authorized_keys;
         env $envs setsid $B/lodge-agent --stay >/tmp/agent.log 2>&1 </dev/null &"
@@ -49,6 +51,7 @@ fake) image=none ;;
     image=debian-fast
     say image
     time lodge image push $image 'n[1-2]'
+    lodge op steps "$(lodge op list -o id --noheader -n 1)"
     for n in n1 n2; do node_do $n "lodge image verify $image"; done
     lodge image push $image 'n[1-2]'
     lodge op steps "$(lodge op list -o id --noheader -n 1)"

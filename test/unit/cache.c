@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node's cache of images: hostile manifests and parts, gaps, damage, room. */
+#include "unit.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "image/cache.h"
+#include "image/hash.h"
+#include "image/keep.h"
+#include "image/store.h"
+
+#include <jansson.h>
+
+static char top[] = "/tmp/lodge-u.XXXXXX";
+
+static int set_up(void **state)
+{
+    if (!mkdtemp(top))
+        return -1;
+    setenv("LODGE_STATE_DIR", top, 1);
+    setenv("LODGE_CACHE_DIR", top, 1);
+    unsetenv("LODGE_IMAGE_PATH");
+    return 0;
+}
+
+static int take_down(void **state)
+{
+    return fd_remove_tree(top, NULL);
+}
+
+static json_t *manifest(const char *name, const char *data)
+{
+    char hex[HASH_HEX_SIZE];
+    hash_bytes(data, strlen(data), hex);
+    return json_pack("{s:i, s:{s:s, s:s, s:s, s:s, s:{s:{s:s, s:I}}}, s:{}}", "schema",
+                     1, "content", "name", name, "version", "1", "kind", "disk",
+                     "root_format", "raw", "outputs", "raw", "sha256", hex, "size",
+                     (json_int_t)strlen(data), "build");
+}
+
+static const char *sum_of(json_t *m)
+{
+    return json_string_value(json_object_get(
+        json_object_get(json_object_get(json_object_get(m, "content"), "outputs"),
+                        "raw"),
+        "sha256"));
+}
+
+static void send_all(const char *name, const char *data, uint64_t limit)
+{
+    struct err err = {0};
+    json_t *m = manifest(name, data), *answer = NULL;
+    uint64_t have;
+    assert_int_equal(cache_offer(m, true, limit, &answer, &err), 0);
+    assert_false(json_is_true(json_object_get(answer, "here")));
+    assert_int_equal(json_array_size(json_object_get(answer, "missing")), 1);
+    assert_int_equal(cache_part(sum_of(m), 0, data, strlen(data), &have, &err), 0);
+    assert_int_equal(have, strlen(data));
+    assert_int_equal(cache_commit(m, true, &err), 0);
+    json_decref(answer);
+    json_decref(m);
+}
+
+static bool is_there(const char *name)
+{
+    struct image *img = NULL;
+    bool there = image_find(name, &img, NULL) == 0;
+    image_free(img);
+    return there;
+}
+
+static void test_send(void **state)
+{
+    struct err err = {0};
+    send_all("one", "0123456789", 1000);
+    assert_true(is_there("one"));
+    json_t *m = manifest("one", "0123456789"), *answer = NULL;
+    assert_int_equal(cache_offer(m, true, 1000, &answer, &err), 0);
+    assert_true(json_is_true(json_object_get(answer, "here")));
+    json_decref(answer);
+    json_decref(m);
+    /* Another image under its name and version. */
+    m = manifest("one", "abcdef");
+    assert_int_equal(cache_offer(m, true, 1000, &answer, &err), -1);
+    assert_int_equal(err.code, E_EXISTS);
+    json_decref(m);
+}
+
+static void test_parts(void **state)
+{
+    struct err err = {0};
+    json_t *m = manifest("parts", "abcdefgh"), *answer = NULL;
+    uint64_t have;
+    assert_int_equal(cache_offer(m, true, 1000, &answer, &err), 0);
+    json_decref(answer);
+    assert_int_equal(cache_part(sum_of(m), 4, "efgh", 4, &have, &err), -1); /* a gap */
+    assert_int_equal(err.code, E_STATE);
+    assert_int_equal(cache_part(sum_of(m), 0, "abcd", 4, &have, &err), 0);
+    assert_int_equal(cache_commit(m, true, &err), -1); /* not whole */
+    assert_int_equal(err.code, E_STATE);
+    assert_int_equal(cache_part(sum_of(m), 4, "XXXX", 4, &have, &err), 0);
+    assert_int_equal(cache_commit(m, true, &err), -1); /* damaged: forgotten */
+    assert_int_equal(err.code, E_IO);
+    assert_false(is_there("parts"));
+    assert_int_equal(cache_offer(m, true, 1000, &answer, &err), 0);
+    json_t *missing = json_array_get(json_object_get(answer, "missing"), 0);
+    assert_int_equal(json_integer_value(json_object_get(missing, "have")), 0);
+    json_decref(answer);
+    assert_int_equal(cache_part(sum_of(m), 0, "abcdefgh", 8, &have, &err), 0);
+    assert_int_equal(cache_commit(m, true, &err), 0);
+    assert_true(is_there("parts"));
+    json_decref(m);
+}
+
+static void test_hostile(void **state)
+{
+    static const char *const sums[] = {
+        "", "../../etc/passwd", "zz",
+        "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"};
+    struct err err = {0};
+    uint64_t have;
+    json_t *answer = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(sums); i++)
+        assert_int_equal(cache_part(sums[i], 0, "x", 1, &have, &err), -1);
+    json_t *m = manifest("../evil", "x");
+    assert_int_equal(cache_offer(m, true, 1000, &answer, &err), -1);
+    assert_int_equal(cache_commit(m, true, &err), -1);
+    json_decref(m);
+    m = json_object();
+    assert_int_equal(cache_offer(m, true, 1000, &answer, &err), -1);
+    json_decref(m);
+    m = manifest("large", "0123456789");
+    assert_int_equal(cache_offer(m, true, 5, &answer, &err), -1);
+    assert_non_null(strstr(err.text, "larger"));
+    json_decref(m);
+}
+
+static void test_room(void **state)
+{
+    struct err err = {0};
+    send_all("ra", "aaaaaaaaaaaaaaaaaaaa", 1000);
+    send_all("rb", "bbbbbbbbbbbbbbbbbbbb", 1000);
+    int hold = cache_use("ra", &err);
+    assert_true(hold >= 0);
+    send_all("rc", "cccccccccccccccccccc", 50); /* what nobody holds had to go */
+    assert_true(is_there("ra"));
+    assert_true(is_there("rc"));
+    assert_false(is_there("rb"));
+    assert_false(is_there("one"));
+    json_t *m = manifest("rd", "dddddddddddddddddddddddddddddddddddddddd"), *answer;
+    assert_int_equal(cache_offer(m, true, 50, &answer, &err), -1);
+    assert_int_equal(err.code, E_BUSY);
+    close(hold);
+    assert_int_equal(cache_offer(m, true, 50, &answer, &err), 0);
+    json_decref(answer);
+    json_decref(m);
+    assert_false(is_there("ra"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_send),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_room),
+    };
+    return cmocka_run_group_tests(tests, set_up, take_down);
+}
