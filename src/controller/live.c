@@ -26,6 +26,9 @@ static void live_node_list(struct rpc_call *call, json_t *params, void *arg)
     }
     json_array_foreach (rows, i, row) {
         const char *name = json_string_value(json_object_get(row, "name"));
+        /* One that was added while we started: by a process that did not find us yet. */
+        if (!hub_link(l->hub, name))
+            lodged_sync_nodes(l);
         AUTO_JSON status = hub_status(l->hub, name);
         if (status)
             json_object_update(row, status);

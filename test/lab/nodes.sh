@@ -34,6 +34,7 @@ for n in n1 n2; do
         env $envs setsid $B/lodge-agent --stay >/tmp/agent.log 2>&1 </dev/null &"
 done
 lodged >/tmp/lodged.log 2>&1 &
+wait_for 60 grep listening /tmp/lodged.log
 
 say nodes
 lodge node add 'n[1-2]' --host-key /run/lab-ssh/key.pub
