@@ -18,7 +18,7 @@ cat >look.sh <<\EOT
 #!/bin/bash
 #SBATCH -N1 -n2 -w n1
 look() {
-    echo "== $1"; pwd; umask; id; ulimit -a; ulimit -Ha; cat /proc/self/cgroup; nice
+    echo "== $1"; pwd; umask; id; ulimit -a; ulimit -Ha; cat /proc/self/cgroup; echo "nice $(nice)"
     grep -E "Sig[BIC]|Cap|NoNewPrivs|Seccomp|Cpus_allowed_list" /proc/self/status
     ls /proc/self/fd; cat /proc/self/oom_score_adj /proc/self/mountinfo | grep -v ^[0-9][0-9]*$ | wc -l
     env | sort
@@ -37,13 +37,13 @@ chmod 755 look.sh
 # What differs between any two jobs of any two clusters: times, ports, process numbers, the cluster's number;
 # whether slurmctld heard of a step's end or of the job's first; and who told salloc first that it is over.
 plain() {
-    sed -E "s/(SLURM_WORKING_CLUSTER=[^:]*:[^:]*):[0-9]+/\1:PORT/; s/\b10\.$slurm_o1\.[0-9]+/NET/g; s/$slurm_number/NUMBER/g; s/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+/TIME/g;
+    sed -E "s/(nice |SLURM_PRIO_PROCESS=)$slurm_nice\$/\1OURS/; s/(SLURM_WORKING_CLUSTER=[^:]*:[^:]*):[0-9]+/\1:PORT/; s/\b10\.$slurm_o1\.[0-9]+/NET/g; s/$slurm_number/NUMBER/g; s/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+/TIME/g;
         s/(RunTime|AccrueTime|ElapsedRaw)=[^ ]*/\1=/g; s/(SLURM_(SRUN_COMM_PORT|TASK_PID|STEP_LAUNCHER_PORT|STEPMGR|JOB_START_TIME|JOB_END_TIME|SRUN_COMM_HOST|LAUNCH_NODE_IPADDR|TOPOLOGY_ADDR)|TMPDIR|PPID|SHLVL|_)=.*/\1=/;
         /has been revoked/d" "$1"
 }
 both() { # NAME: the same jobs, their traces as NAME.*
     . "$D/cluster"
-    slurm_o1=$net slurm_number=$number
+    slurm_o1=$net slurm_number=$number slurm_nice=$(nice)
     as $USER1 timeout 60 sbatch -W -o "$T/home.$USER1/out" -e "$T/home.$USER1/err" "$T/look.sh"
     echo "sbatch -W: $?" >"$1.status"
     until_ok 60 slurm_quiet
