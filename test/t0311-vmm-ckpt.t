@@ -13,7 +13,8 @@ count() {
         { cat out; false; }
 }
 
-for check in stop_and_go_on continue without_faults child_of_a_child wrong_requests damage ends_by_kill; do
+for check in stop_and_go_on continue without_faults child_of_a_child wrong_requests damage ends_by_kill \
+    an_earlier_version; do
     test_expect_success KVM,NAMESPACES,ROOT "$check" "count $check && cat out"
 done
 
