@@ -147,10 +147,14 @@ static int enter(void *arg)
     if (unshare(geteuid() ? CLONE_NEWUSER | CLONE_NEWNS : CLONE_NEWNS) < 0)
         return -errno;
     int r = 0;
+    /* After root's agent became the owner, /proc/self is root's as long as it may not be
+     * dumped; only for these three files, so that nobody looks into our memory. */
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     if (*j->uid_map && ((r = put("/proc/self/setgroups", "deny")) < 0 ||
                         (r = put("/proc/self/uid_map", j->uid_map)) < 0 ||
                         (r = put("/proc/self/gid_map", j->gid_map)) < 0))
         return r;
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return -errno;
     if (j->readonly && (r = make_readonly(j->source)) < 0)
