@@ -17,9 +17,9 @@ TESTS += test/t0061-domain.t \
     test/t1070-ckpt.t \
     test/t2000-conform.t \
     test/t2060-net.t \
+    test/t2061-user.t \
     test/t2062-libvirtd.t
-# t2061: its case of root's agent with another user's machine does not pass yet.
-TESTS_MORE += test/t2061-user.t test/t3060-lab-vm.t test/t3062-lab-kill.t
+TESTS_MORE += test/t3060-lab-vm.t test/t3062-lab-kill.t
 dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills
 dist_noinst_DATA += test/vm/lib.sh
 
