@@ -92,8 +92,8 @@ lodge node resume n1
 
 say a cut network
 dev=$(ssh n2 ip -o route get 10.77.0.1 | sed 's/.* dev \([^ ]*\).*/\1/')
-ssh n2 "setsid sh -c 'sleep 2; ip link set $dev down; sleep 40; ip link set $dev up' >/dev/null 2>&1 </dev/null &"
-sleep 2
+ssh n2 "setsid sh -c 'sleep 8; ip link set $dev down; sleep 40; ip link set $dev up' >/dev/null 2>&1 </dev/null &"
+sleep 8
 start=$(date +%s)
 wait_for 14 link_is n2 down
 echo "told after $(($(date +%s) - start)) s"
