@@ -8,6 +8,8 @@ dist_check_SCRIPTS += test/t0061-domain.t \
     test/t2060-net.t \
     test/t2061-user.t \
     test/t2062-libvirtd.t \
+    test/t2100-ckpt.t \
+    test/t2110-freeze.t \
     test/t3060-lab-vm.t \
     test/t3062-lab-kill.t
 TESTS += test/t0061-domain.t \
@@ -19,7 +21,8 @@ TESTS += test/t0061-domain.t \
     test/t2060-net.t \
     test/t2061-user.t \
     test/t2062-libvirtd.t
-TESTS_MORE += test/t3060-lab-vm.t test/t3062-lab-kill.t
+# t2100, t2110: minutes of emulated machines; not run often enough yet to be in every run.
+TESTS_MORE += test/t2100-ckpt.t test/t2110-freeze.t test/t3060-lab-vm.t test/t3062-lab-kill.t
 dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills
 dist_noinst_DATA += test/vm/lib.sh
 
