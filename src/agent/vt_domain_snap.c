@@ -321,6 +321,25 @@ static int load(struct vt_run *r, virConnectPtr conn, const struct feed *f, int 
     return ret;
 }
 
+/* A QEMU whose stream ends before it began waits for it for ever: what holds the
+ * beginning is checked before one is started. */
+static int check_beginning(const struct snap *c, const json_t *entry, int fd,
+                           off_t stream, struct err *err)
+{
+    enum { BEGINNING = 64 };
+    AUTO_STR buf = malloc(SNAP_CHUNK);
+    if (!buf)
+        return err_oom(err);
+    for (size_t i = 0; (off_t)i * SNAP_CHUNK < stream + BEGINNING; i++)
+        if (snap_read_chunk(entry, fd, i, buf, err) <= 0)
+            return err->code ? err_at(err, "checkpoint '%s'", c->path)
+                             : err_set(err, E_INPUT,
+                                       "checkpoint '%s': file '" FILE_NAME
+                                       "' has no machine in it",
+                                       c->path);
+    return 0;
+}
+
 virDomainPtr vt_domain_restore(struct vt_run *r, virConnectPtr conn, const char *xml,
                                bool paused, struct err *err)
 {
@@ -335,8 +354,13 @@ virDomainPtr vt_domain_restore(struct vt_run *r, virConnectPtr conn, const char 
         check_version(c, entry, conn, err) < 0)
         return NULL;
     AUTO_FD from = snap_open_file(c, FILE_NAME, err);
+    struct err why = {0};
     if (from < 0)
         return NULL;
+    if (check_beginning(c, entry, from, f.stream, &why) < 0) {
+        *err = why;
+        return NULL;
+    }
     if (pipe2(data, O_CLOEXEC) < 0 || pipe2(told, O_CLOEXEC) < 0) {
         err_sys(err, "pipe");
         return NULL;
