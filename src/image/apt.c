@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@
 #include "base/str.h"
 #include "image/hash.h"
 
-enum { OUTPUT_MAX = 32 << 20, FRESH_SECONDS = 24 * 3600 };
+enum { OUTPUT_MAX = 32 << 20, FRESH_SECONDS = 24 * 3600, LISTS_ROOM = 160 << 20 };
 
 #define KEYRING  "/usr/share/keyrings/debian-archive-keyring.gpg"
 #define ARGS_MAX 4608
@@ -257,6 +258,22 @@ static int ask(const char *dir, const char *verb, const char *const *names,
     return capture(run, a->v, &text, err) < 0 ? -1 : add_uris(b, text, lead, err);
 }
 
+/* apt-get update on a full disk may never come back: look before. */
+static int check_room(const char *dir, struct err *err)
+{
+    struct statvfs v;
+    if (statvfs(dir, &v) < 0)
+        return err_sys(err, "'%s'", dir);
+    uint64_t room = (uint64_t)v.f_bavail * v.f_frsize;
+    return room >= LISTS_ROOM
+               ? 0
+               : err_set(
+                     err, E_IO,
+                     "no space left on device: '%s' has %llu MiB, lists of packages "
+                     "need %d",
+                     dir, (unsigned long long)(room >> 20), LISTS_ROOM >> 20);
+}
+
 static int update_lists(const char *dir, bool offline, const struct run *run,
                         struct err *err)
 {
@@ -272,6 +289,8 @@ static int update_lists(const char *dir, bool offline, const struct run *run,
         return err_set(err, E_UNAVAIL,
                        "offline, and no package lists in the cache; build once with "
                        "the network, or give a lock");
+    if (check_room(dir, err) < 0)
+        return -1;
     add(a, "apt-get");
     add_options(a, dir);
     add(a, "--error-on=any");
