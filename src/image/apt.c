@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "image/hash.h"
 
-enum { OUTPUT_MAX = 32 << 20, FRESH_SECONDS = 24 * 3600, LISTS_ROOM = 160 << 20 };
+enum { OUTPUT_MAX = 32 << 20, FRESH_SECONDS = 24 * 3600, LISTS_ROOM = 96 << 20 };
 
 #define KEYRING  "/usr/share/keyrings/debian-archive-keyring.gpg"
 #define ARGS_MAX 4608
