@@ -445,8 +445,9 @@ static void test_stop_and_go(void **state)
 static void test_pty(void **state)
 {
     struct job j = {0};
-    json_t *request = shell("stty size; read x; stty size; tty >/dev/null; echo $?; "
-                            "trap 'echo caught; exit 5' INT; sleep 30 & wait");
+    json_t *request =
+        shell("trap 'echo caught; exit 5' INT; stty size; read x; stty size; "
+              "tty >/dev/null; echo $?; sleep 30 & wait");
     json_object_set_new(request, "pty",
                         json_pack("{s:i, s:i}", "rows", 33, "cols", 99));
     ask(&j, request);
