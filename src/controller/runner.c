@@ -51,6 +51,14 @@ static bool has_failed(const struct op *op)
     return failed;
 }
 
+static const struct step *first_left(const struct op *op)
+{
+    for (size_t i = 0; i < op->count; i++)
+        if (op->steps[i].state == STEP_LEFT)
+            return &op->steps[i];
+    return NULL;
+}
+
 static const char *end_name(const struct op *op)
 {
     return op->cancelled ? "cancelled" : has_failed(op) ? "failed" : "done";
@@ -200,7 +208,10 @@ static void op_end(struct runner *r, struct op *op)
                           : E_FAIL,
             "%s", *op->why ? op->why : "cancelled");
     const char *state = end_name(op);
-    const bool failed = has_failed(op);
+    const struct step *left = first_left(op);
+    const bool failed = op->settling ? left != NULL : has_failed(op);
+    if (op->settling && left)
+        err_set(&err, E_UNAVAIL, "%s: still there: %s", left->node, left->detail);
     list_remove(&op->in);
     while (!list_is_empty(&op->waiters)) {
         struct waiter *w = list_entry(op->waiters.next, struct waiter, in);
@@ -452,7 +463,9 @@ int runner_recover(struct runner *r, int64_t id, const char *how, struct err *er
         return err_set(err, E_STATE, "operation %" PRId64 " left nothing to settle",
                        id);
     }
-    op->undoing = true;
+    op->undoing = op->settling = true;
+    op->cancelled =
+        !strcmp(json_string_value(json_object_get(row, "state")), "cancelled");
     list_add(&r->ops, &op->in);
     runner_turn(r);
     return 0;

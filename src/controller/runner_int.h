@@ -33,7 +33,8 @@ struct op {
     int64_t id;
     uid_t owner;
     bool undoing, cancelled, ended;
-    bool apart; /* its steps do not need each other: one that fails undoes none */
+    bool settling; /* ended before: what it left on nodes is being taken back */
+    bool apart;    /* its steps do not need each other: one that fails undoes none */
     char why[256];
     enum err_code code;
     struct step *steps;
