@@ -127,6 +127,7 @@ cd /usr
 echo "$LODGE_VM" >"$T/vm"
 srun -N2 -n2 -l sh -c 'echo "${LODGE_VM%%-*} $PWD $FOO $SLURM_PROCID of $SLURM_NTASKS"' | sort
 echo hello | srun -N1 -n1 cat
+for i in 1 2 3 4 5; do printf 'a\nb\n' | srun -N1 -n1 wc -l; done | uniq -c | tr -s ' '
 srun -N1 -n1 sh -c 'exit 5' 2>/dev/null; echo "status $?"
 srun -N1 -n1 sh -c 'kill -9 $$' 2>/dev/null; echo "status $?"
 for i in 1 2 3 4; do srun -N1 -n1 --overlap echo "beside $i" & done | sort
@@ -147,6 +148,7 @@ test_expect_success 'srun in a script in its machine: steps in all machines of t
 	0: n1 /usr bar 0 of 2
 	1: n2 /usr bar 1 of 2
 	hello
+	 5 2
 	status 5
 	status 137
 	beside 1

@@ -319,6 +319,10 @@ static void take_output(struct call *c, int *fd, char kind)
 
 static void turn(struct call *c)
 {
+    /* Before anything is waited for: frames may have come together with the first one. */
+    pass_frames(c);
+    if (c->input_over && !call_pending(&c->input))
+        close_it(&c->in);
     bool room = c->guest.len - c->guest.at < AHEAD;
     struct pollfd p[] = {
         {.fd = call_pending(&c->input) ? -1 : c->from, .events = POLLIN},
@@ -337,14 +341,11 @@ static void turn(struct call *c)
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             lose_guest(c);
     }
-    pass_frames(c);
     if (p[1].revents && call_flush(&c->guest, c->to) < 0) {
         call_writer_done(&c->guest);
         if (!c->guest_gone)
             lose_guest(c);
     }
-    if (c->input_over && !call_pending(&c->input))
-        close_it(&c->in);
     if (p[3].revents)
         take_output(c, &c->out, CALL_OUT);
     if (p[4].revents)
