@@ -374,6 +374,7 @@ int identity_apply(const json_t *request, json_t *warnings, struct err *err)
         if (json_typeof(value) != members[i].type)
             return err_set(err, E_PROTO, "identity: '%s' has the wrong type", name);
     }
+    net_loopback(warnings);
     for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
         json_t *v = json_object_get(request, members[i].name);
         if (v && !json_is_null(v))

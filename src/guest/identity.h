@@ -11,5 +11,7 @@ int identity_apply(const json_t *request, json_t *warnings, struct err *err);
 void identity_warn(json_t *warnings, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The loopback interface up: a machine without networks has it, too. */
+void net_loopback(json_t *warnings);
 /* Addresses and routes by netlink; part of the above. */
 void net_apply(const json_t *interfaces, const json_t *routes, json_t *warnings);

@@ -355,6 +355,14 @@ static void apply_route(int nl, const json_t *entry, size_t number, json_t *warn
         identity_warn(warnings, "route to '%s': %s", to, strerror(errno));
 }
 
+void net_loopback(json_t *warnings)
+{
+    AUTO_FD nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    unsigned lo = if_nametoindex("lo");
+    if (nl < 0 || !lo || set_link(nl, lo, 0) < 0)
+        identity_warn(warnings, "loopback: %s", strerror(errno));
+}
+
 void net_apply(const json_t *interfaces, const json_t *routes, json_t *warnings)
 {
     AUTO_FD nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -364,9 +372,6 @@ void net_apply(const json_t *interfaces, const json_t *routes, json_t *warnings)
         identity_warn(warnings, "netlink: %s", strerror(errno));
         return;
     }
-    unsigned lo = if_nametoindex("lo");
-    if (lo)
-        set_link(nl, lo, 0);
     json_array_foreach (interfaces, i, entry)
         apply_interface(nl, entry, i + 1, warnings);
     json_array_foreach (routes, i, entry)

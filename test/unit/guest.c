@@ -700,6 +700,8 @@ static void test_identity(void **state)
     ask(&wrong, json_pack("{s:s, s:i}", "op", "identity", "hostname", 7));
     UNTIL(wrong.over);
     assert_string_equal(wrong.error, "protocol");
+    check_identity("{\"op\":\"identity\",\"hostname\":\"n0\"}",
+                   "ip link show lo | grep -q UP,"); /* without any network, too */
     check_identity(
         "{\"op\":\"identity\",\"hostname\":\"n1\",\"machine_id\":"
         "\"0123456789abcdef0123456789abcdef\",\"interfaces\":[{\"mac\":"
