@@ -114,8 +114,13 @@ static int relay(struct gate *g, struct err *err)
     fd_set_nonblock(g->plain.fd, true, NULL);
     fd_set_nonblock(g->tcp.fd, true, NULL);
     for (;;) {
-        if (!flush(&g->plain) || !flush(&g->tcp))
+        if (!flush(&g->tcp))
             return 0;
+        /* Who takes nothing any more may still have said something. */
+        if (!flush(&g->plain)) {
+            g->plain.data.len = 0;
+            g->plain.at = 0;
+        }
         if (ended && !waiting(&g->plain) && !waiting(&g->tcp))
             return 0;
         struct pollfd p[] = {
