@@ -442,7 +442,7 @@ static int check_memory(struct reader *r, bool raw, struct err *err)
         return err_oom(err);
     for (uint64_t n = 0; n < chunks_of(r); n++) {
         const unsigned char *p = record_of(r, n);
-        size_t len;
+        size_t len = 0;
         if ((raw ? raw_chunk : zstd_chunk)(r, fd, n, buf, pages, &len, err) < 0)
             return -1;
         if (len && XXH64(pages, len, n) != le64(p + 16))

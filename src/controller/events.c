@@ -5,8 +5,6 @@
 
 #include "store/nodes.h"
 
-OWN_CLEANUP(json_t, json_decref)
-
 static int events_list(const struct dispatch_call *c, json_t **result, struct err *err)
 {
     static const char *const names[] = {"after", "since", "limit", "vm", "node",

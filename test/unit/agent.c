@@ -447,10 +447,11 @@ static void test_reserve_devices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_states),        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_networks), cmocka_unit_test(test_sites_networks),      cmocka_unit_test(test_domains),
-        cmocka_unit_test(test_room),          cmocka_unit_test(test_reserve),
-        cmocka_unit_test(test_reserve_pools), cmocka_unit_test(test_reserve_devices),
+        cmocka_unit_test(test_states),          cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_networks),        cmocka_unit_test(test_sites_networks),
+        cmocka_unit_test(test_domains),         cmocka_unit_test(test_room),
+        cmocka_unit_test(test_reserve),         cmocka_unit_test(test_reserve_pools),
+        cmocka_unit_test(test_reserve_devices),
     };
     return cmocka_run_group_tests(tests, make_node, drop_node);
 }
