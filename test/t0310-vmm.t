@@ -24,7 +24,9 @@ for c in 'o:0:power-off' 'r:10:reset register' 'k:10:keyboard reset' 'p:11:panic
     "
 done
 
-test_expect_success KVM,NAMESPACES 'its sockets go with it' '
+lodge_prereq CONSOLE 'this lodge-vmm was built without its console device' \
+    sh -c '"$LODGE_TOP_BUILDDIR/lodge-vmm" --help | grep -q "^  console "'
+test_expect_success KVM,NAMESPACES,CONSOLE 'its sockets go with it' '
     mkdir -p s && printf "{\"memory\": {\"size_mib\": 16}, \"cmdline\": \"o\", \"kernel\": \"%s\",
         \"control\": {\"path\": \"s/c\"}, \"devices\": [{\"type\": \"serial\", \"path\": \"s/1\"},
         {\"type\": \"console\", \"ports\": [{\"path\": \"s/2\"}, {\"name\": \"a\", \"path\": \"s/3\"}]}]}" \
