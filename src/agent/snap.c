@@ -366,7 +366,7 @@ int snap_disk_back(struct snap *c, const char *id, const char *path, struct err 
             json_string_value(json_array_get(json_object_get(entry, "xxh64"), i));
         if (shared || !strcmp(sum, "0"))
             continue;
-        if (pwrite(to, buf, n, (off_t)i * SNAP_CHUNK) != n)
+        if (fd_write_at(to, buf, n, (uint64_t)i * SNAP_CHUNK) < 0)
             return err_sys(err, "disk '%s'", path);
     }
     return n < 0 ? err_at(err, "checkpoint '%s'", c->path) : 0;

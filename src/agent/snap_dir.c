@@ -250,23 +250,6 @@ static bool all_zero(const unsigned char *p, size_t len)
     return !len || (!*p && !memcmp(p, p + 1, len - 1));
 }
 
-/* As many bytes as there are, up to len. */
-static ssize_t read_at(int fd, void *buf, size_t len, off_t at)
-{
-    size_t got = 0;
-    while (got < len) {
-        ssize_t n = pread(fd, (char *)buf + got, len - got, at + got);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        got += n;
-    }
-    return got;
-}
-
 int snap_sums(struct snap *c, const char *name, int fd, json_t **out, struct err *err)
 {
     struct stat st;
@@ -283,7 +266,7 @@ int snap_sums(struct snap *c, const char *name, int fd, json_t **out, struct err
         if (data < 0 && errno != ENXIO)
             return err_sys(err, "'%s'", name);
         if (data >= 0 && data < at + (off_t)want) {
-            ssize_t n = read_at(fd, buf, want, at);
+            ssize_t n = fd_read_at(fd, buf, want, at);
             if (n != (ssize_t)want)
                 return n < 0 ? err_sys(err, "'%s'", name)
                              : err_set(err, E_IO, "'%s' became shorter", name);
@@ -335,7 +318,7 @@ ssize_t snap_read_chunk(const json_t *entry, int fd, size_t i, void *buf,
     if (at >= bytes)
         return 0;
     size_t want = bytes - at < SNAP_CHUNK ? bytes - at : SNAP_CHUNK;
-    ssize_t n = read_at(fd, buf, want, at);
+    ssize_t n = fd_read_at(fd, buf, want, at);
     if (n < 0)
         return err_sys(err, "file '%s' at %lld", file, (long long)at);
     char hex[17] = "0";

@@ -53,6 +53,37 @@ int fd_read_all(int fd, void *data, size_t len, struct err *err)
     return 0;
 }
 
+ssize_t fd_read_at(int fd, void *data, size_t len, uint64_t at)
+{
+    size_t got = 0;
+    while (got < len) {
+        ssize_t n = pread(fd, (char *)data + got, len - got, (off_t)(at + got));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        got += (size_t)n;
+    }
+    return (ssize_t)got;
+}
+
+int fd_write_at(int fd, const void *data, size_t len, uint64_t at)
+{
+    for (size_t put = 0; put < len;) {
+        ssize_t n = pwrite(fd, (const char *)data + put, len - put, (off_t)(at + put));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno;
+            return -1;
+        }
+        put += (size_t)n;
+    }
+    return 0;
+}
+
 int fd_set_nonblock(int fd, bool on, struct err *err)
 {
     int flags = fcntl(fd, F_GETFL);

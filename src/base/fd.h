@@ -7,12 +7,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Write all of it, going on after EINTR and short writes. */
 int fd_write_all(int fd, const void *data, size_t len, struct err *err);
 /* Read exactly len bytes; E_IO at an early end. */
 int fd_read_all(int fd, void *data, size_t len, struct err *err);
+/* At that offset, going on after EINTR: as many bytes as there are, up to len; -1 with errno. */
+ssize_t fd_read_at(int fd, void *data, size_t len, uint64_t at);
+/* At that offset all of it, going on after EINTR and short writes; -1 with errno. */
+int fd_write_at(int fd, const void *data, size_t len, uint64_t at);
 int fd_set_nonblock(int fd, bool on, struct err *err);
 
 /* The file at path, at most max bytes, NUL-terminated; *out is the caller's to free.

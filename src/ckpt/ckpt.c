@@ -205,19 +205,11 @@ int ckpt_open(int dirfd, struct ckpt **out, struct err *err)
 
 static int read_at(int fd, void *data, size_t len, uint64_t at, struct err *err)
 {
-    char *p = data;
-    while (len > 0) {
-        ssize_t n = pread(fd, p, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_sys(err, "memory");
-        if (n == 0)
-            return err_set(err, E_INPUT, "memory: cut short while it is read");
-        p += n;
-        at += (uint64_t)n;
-        len -= (size_t)n;
-    }
+    ssize_t n = fd_read_at(fd, data, len, at);
+    if (n < 0)
+        return err_sys(err, "memory");
+    if ((size_t)n < len)
+        return err_set(err, E_INPUT, "memory: cut short while it is read");
     return 0;
 }
 

@@ -75,24 +75,6 @@ static bool is_zero(const void *page)
     return true;
 }
 
-static int write_at(int fd, const void *data, size_t len, uint64_t at)
-{
-    const char *p = data;
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            errno = n == 0 ? EIO : errno;
-            return -1;
-        }
-        p += n;
-        at += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 /* Runs of stored pages, each by one write. */
 static int write_raw(struct ckpt_writer *w, const struct index_chunk *c,
                      const uint8_t *pages, unsigned count)
@@ -101,7 +83,7 @@ static int write_raw(struct ckpt_writer *w, const struct index_chunk *c,
         unsigned first = i;
         while (i < count && index_bit(c->data, i))
             i++;
-        if (i > first && write_at(w->f.memory, pages + (size_t)first * CKPT_PAGE,
+        if (i > first && fd_write_at(w->f.memory, pages + (size_t)first * CKPT_PAGE,
                                   (size_t)(i - first) * CKPT_PAGE,
                                   c->offset + (uint64_t)first * CKPT_PAGE) < 0)
             return -1;
@@ -140,7 +122,7 @@ int ckpt_writer_chunk(struct ckpt_writer *w, uint64_t n, const void *pages,
         c->codec = INDEX_ZSTD;
         c->offset = w->end;
         c->stored = (uint32_t)z;
-        r = write_at(w->f.memory, w->frame, z, w->end);
+        r = fd_write_at(w->f.memory, w->frame, z, w->end);
         w->end += z;
     } else {
         c->codec = INDEX_RAW;
@@ -180,25 +162,15 @@ static uint64_t spill_base(const struct ckpt_writer *w)
 int ckpt_writer_spill(struct ckpt_writer *w, uint64_t offset, const void *data,
                       size_t len)
 {
-    return write_at(w->f.memory, data, len, spill_base(w) + offset);
+    return fd_write_at(w->f.memory, data, len, spill_base(w) + offset);
 }
 
 int ckpt_writer_unspill(struct ckpt_writer *w, uint64_t offset, void *data, size_t len)
 {
-    char *p = data;
-    while (len > 0) {
-        ssize_t n = pread(w->f.memory, p, len, (off_t)(spill_base(w) + offset));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            errno = n == 0 ? EIO : errno;
-            return -1;
-        }
-        p += n;
-        offset += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
+    ssize_t n = fd_read_at(w->f.memory, data, len, spill_base(w) + offset);
+    if (n >= 0 && (size_t)n < len)
+        errno = EIO;
+    return n >= 0 && (size_t)n == len ? 0 : -1;
 }
 
 uint64_t ckpt_writer_stored(const struct ckpt_writer *w)
@@ -226,9 +198,9 @@ int ckpt_writer_finish(struct ckpt_writer *w, const void *state, size_t len,
     index_encode(w->index, w->ram, w->at);
     if (ftruncate(w->f.memory, (off_t)memory) < 0)
         return err_sys(err, "checkpoint: memory file");
-    if (write_at(w->f.index, w->index, size, 0) < 0)
+    if (fd_write_at(w->f.index, w->index, size, 0) < 0)
         return err_sys(err, "checkpoint: index");
-    if (write_at(w->f.state, state, len, 0) < 0)
+    if (fd_write_at(w->f.state, state, len, 0) < 0)
         return err_sys(err, "checkpoint: state");
     if (fdatasync(w->f.memory) < 0 || fdatasync(w->f.index) < 0 ||
         fdatasync(w->f.state) < 0)

@@ -3,7 +3,6 @@
 #include "image/cache.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -317,12 +316,8 @@ int cache_part(const char *sha256, uint64_t offset, const void *data, size_t len
     if (offset > (uint64_t)st.st_size)
         return err_set(err, E_STATE, "blob %.12s: %" PRIu64 " bytes are missing before",
                        sha256, offset - (uint64_t)st.st_size);
-    for (size_t at = 0; at < len;) {
-        ssize_t n = pwrite(fd, (const char *)data + at, len - at, (off_t)(offset + at));
-        if (n < 0 && errno != EINTR)
-            return err_sys(err, "'%s'", path);
-        at += n > 0 ? (size_t)n : 0;
-    }
+    if (fd_write_at(fd, data, len, offset) < 0)
+        return err_sys(err, "'%s'", path);
     uint64_t end = offset + len;
     *have = end > (uint64_t)st.st_size ? end : (uint64_t)st.st_size;
     return 0;
