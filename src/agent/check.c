@@ -3,15 +3,7 @@
  * moment and may hang on broken hardware: a worker does it. */
 #include "agent/methods.h"
 
-#include <stdlib.h>
-
-#include "agent/work.h"
 #include "node/node.h"
-
-struct asked {
-    struct rpc_call *call;
-    struct agent *agent;
-};
 
 static int look(void *arg, work_tell_f tell, json_t **out, struct err *err)
 {
@@ -34,37 +26,10 @@ static int look(void *arg, work_tell_f tell, json_t **out, struct err *err)
     return *out ? 0 : err_oom(err);
 }
 
-static void done(void *arg, json_t *result, const struct err *why)
-{
-    struct asked *q = arg;
-    if (why)
-        rpc_call_fail(q->call, why);
-    else
-        rpc_call_answer(q->call, json_incref(result));
-    q->agent->busy--;
-    agent_touch(q->agent);
-    free(q);
-}
-
 void method_node_check(struct rpc_call *call, json_t *params, void *arg)
 {
-    struct agent *a = arg;
-    struct err err;
-    struct asked *q = calloc(1, sizeof *q);
-    if (!q) {
-        err_oom(&err);
-        rpc_call_fail(call, &err);
-        return;
-    }
-    *q = (struct asked){.call = call, .agent = a};
-    a->busy++;
-    struct work_spec spec = {.event = a->event,
-                             .what = "node check",
-                             .run = look,
-                             .done = done,
-                             .done_arg = q,
-                             .timeout_ms = 2 * NODE_PROBE_MS + 30000};
-    struct work *w;
-    if (work_start(&spec, &w, &err) < 0)
-        done(q, NULL, &err);
+    agent_answer_by_worker(call, arg,
+                           (struct work_spec){.what = "node check",
+                                              .run = look,
+                                              .timeout_ms = 2 * NODE_PROBE_MS + 30000});
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/work.h"
+#include "agent/methods.h"
 #include "base/base64.h"
 #include "base/conf.h"
 #include "base/str.h"
@@ -21,11 +21,6 @@ struct order {
     json_t *manifest;
     bool latest, commit;
     uint64_t limit;
-};
-
-struct asked {
-    struct rpc_call *call;
-    struct agent *agent;
 };
 
 static int may(struct rpc_call *call, struct err *err)
@@ -43,46 +38,24 @@ static int work(void *arg, work_tell_f tell, json_t **out, struct err *err)
                      : cache_offer(o->manifest, o->latest, o->limit, out, err);
 }
 
-static void done(void *arg, json_t *result, const struct err *why)
-{
-    struct asked *q = arg;
-    if (why)
-        rpc_call_fail(q->call, why);
-    else
-        rpc_call_answer(q->call, json_incref(result));
-    q->agent->busy--;
-    agent_touch(q->agent);
-    free(q);
-}
-
 static void run(struct rpc_call *call, json_t *params, struct agent *a, bool commit)
 {
     struct err err;
     struct order o = {.commit = commit};
     int latest = 0;
     AUTO(conf) conf = NULL;
-    struct asked *q = NULL;
     if (may(call, &err) < 0 || conf_load(NULL, &conf, &err) < 0 ||
         rpc_unpack(params, &err, rpc_call_method(call), "{s:o, s?b !}", "manifest",
-                   &o.manifest, "latest", &latest) < 0 ||
-        (!(q = calloc(1, sizeof *q)) && err_oom(&err) < 0)) {
+                   &o.manifest, "latest", &latest) < 0) {
         rpc_call_fail(call, &err);
         return;
     }
     o.latest = latest;
     o.limit = conf_number(conf, CONF_IMAGE_CACHE);
-    *q = (struct asked){.call = call, .agent = a};
-    a->busy++;
-    struct work_spec spec = {.event = a->event,
-                             .what = "image",
-                             .run = work,
-                             .done = done,
-                             .arg = &o,
-                             .done_arg = q,
-                             .timeout_ms = WORK_MS};
-    struct work *w;
-    if (work_start(&spec, &w, &err) < 0)
-        done(q, NULL, &err);
+    agent_answer_by_worker(
+        call, a,
+        (struct work_spec){
+            .what = "image", .run = work, .arg = &o, .timeout_ms = WORK_MS});
 }
 
 void images_offer(struct rpc_call *call, json_t *params, void *arg)

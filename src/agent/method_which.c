@@ -143,3 +143,42 @@ void agent_answer_when(struct rpc_call *call, struct vm *vm, enum life_until unt
     vm->agent->busy++;
     rpc_call_on_gone(call, gone, w);
 }
+
+/* --- by a worker ----------------------------------------------------------------------- */
+
+struct asked {
+    struct rpc_call *call;
+    struct agent *agent;
+};
+
+static void worker_done(void *arg, json_t *result, const struct err *why)
+{
+    struct asked *q = arg;
+    if (why)
+        rpc_call_fail(q->call, why);
+    else
+        rpc_call_answer(q->call, json_incref(result));
+    q->agent->busy--;
+    agent_touch(q->agent);
+    free(q);
+}
+
+void agent_answer_by_worker(struct rpc_call *call, struct agent *a,
+                            struct work_spec spec)
+{
+    struct err err;
+    struct work *w;
+    struct asked *q = calloc(1, sizeof *q);
+    if (!q) {
+        err_oom(&err);
+        rpc_call_fail(call, &err);
+        return;
+    }
+    *q = (struct asked){.call = call, .agent = a};
+    a->busy++;
+    spec.event = a->event;
+    spec.done = worker_done;
+    spec.done_arg = q;
+    if (work_start(&spec, &w, &err) < 0)
+        worker_done(q, NULL, &err);
+}

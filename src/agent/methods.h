@@ -3,6 +3,7 @@
 #pragma once
 #include "agent/agent.h"
 #include "agent/life.h"
+#include "agent/work.h"
 
 /* The VM that params name by "vm" or "job"; NULL with err. */
 struct vm *agent_vm_of(struct agent *a, struct rpc_call *call, json_t *params,
@@ -11,6 +12,10 @@ struct vm *agent_vm_of(struct agent *a, struct rpc_call *call, json_t *params,
  * the caller goes. */
 void agent_answer_when(struct rpc_call *call, struct vm *vm, enum life_until until,
                        bool holds);
+/* Answer with what a worker comes to; the agent does not end before. The spec says what, run,
+ * arg and timeout_ms. */
+void agent_answer_by_worker(struct rpc_call *call, struct agent *a,
+                            struct work_spec spec);
 /* This very user's VM of that name; NULL: none. */
 struct vm *agent_find_own(struct agent *a, uid_t uid, const char *name);
 void agent_new_id(const struct agent *a, char id[VM_ID_LEN + 1]);

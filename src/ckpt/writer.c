@@ -84,8 +84,8 @@ static int write_raw(struct ckpt_writer *w, const struct index_chunk *c,
         while (i < count && index_bit(c->data, i))
             i++;
         if (i > first && fd_write_at(w->f.memory, pages + (size_t)first * CKPT_PAGE,
-                                  (size_t)(i - first) * CKPT_PAGE,
-                                  c->offset + (uint64_t)first * CKPT_PAGE) < 0)
+                                     (size_t)(i - first) * CKPT_PAGE,
+                                     c->offset + (uint64_t)first * CKPT_PAGE) < 0)
             return -1;
         i += i == first;
     }

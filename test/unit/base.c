@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -153,6 +154,21 @@ static void test_files(void **state)
     assert_int_equal(fd_remove_tree(dir, &err), 0);
 }
 
+static void test_at(void **state)
+{
+    (void)state;
+    char buf[8];
+    int fd = memfd_create("at", MFD_CLOEXEC);
+    assert_int_equal(fd_write_at(fd, "cde", 3, 2), 0);
+    assert_int_equal(fd_write_at(fd, "ab", 2, 0), 0);
+    assert_int_equal(fd_read_at(fd, buf, sizeof buf, 1), 4); /* as far as the end */
+    assert_memory_equal(buf, "bcde", 4);
+    assert_int_equal(fd_read_at(fd, buf, sizeof buf, 9), 0);
+    close(fd);
+    assert_int_equal(fd_read_at(fd, buf, 1, 0), -1);
+    assert_int_equal(fd_write_at(fd, buf, 1, 0), -1);
+}
+
 static void test_pass_fds(void **state)
 {
     int pair[2], fds[4];
@@ -263,11 +279,12 @@ static void test_conf(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_err),      cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_nearest),  cmocka_unit_test(test_hostlist),
-        cmocka_unit_test(test_queue),    cmocka_unit_test(test_files),
-        cmocka_unit_test(test_pass_fds), cmocka_unit_test(test_proc),
-        cmocka_unit_test(test_dirs),     cmocka_unit_test(test_conf),
+        cmocka_unit_test(test_err),     cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_nearest), cmocka_unit_test(test_hostlist),
+        cmocka_unit_test(test_queue),   cmocka_unit_test(test_files),
+        cmocka_unit_test(test_at),      cmocka_unit_test(test_pass_fds),
+        cmocka_unit_test(test_proc),    cmocka_unit_test(test_dirs),
+        cmocka_unit_test(test_conf),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
