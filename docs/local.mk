@@ -42,6 +42,6 @@ MANPAGE = $(AM_V_GEN)$(MKDIR_P) docs && $(ASCIIDOCTOR) -b manpage -a gen=$(abs_b
 .8.adoc.8:
 	$(MANPAGE) $<
 $(man1_adoc:.adoc=): docs/gen.sum
-dist_noinst_DATA += docs/performance.md docs/format-checkpoint.md
+dist_noinst_DATA += docs/performance.md docs/format-checkpoint.md docs/formats.md
 dist_check_SCRIPTS += test/t0305-guides.t
 TESTS += test/t0305-guides.t

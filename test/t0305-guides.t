@@ -33,4 +33,18 @@ for guide in "$LODGE_TOP_SRCDIR"/README.md "$LODGE_TOP_SRCDIR"/docs/*.md; do
     '
 done
 
+# Files and folders that a guide names or links to are there; NAME and the like stand for any.
+for guide in "$LODGE_TOP_SRCDIR"/README.md "$LODGE_TOP_SRCDIR"/docs/*.md; do
+    name=$(basename "$guide" .md)
+    test_expect_success "the files that $name names are there" '
+        grep -oE "\`(src|test|bench|plugins|schema|images|profiles|docs|systemd|debian)/[A-Za-z0-9_./*-]*" "$guide" |
+            sed "s/.//; s/NNNN-name\|NAME\|NOUN\|ROOM/*/; s,^,$LODGE_TOP_SRCDIR/," >named
+        grep -oE "\]\([a-z][^):#]*" "$guide" | sed "s,^..,$(dirname "$guide")/," >>named
+        : >missing && while read -r path; do
+            set -- $path*
+            test -e "$1" || echo "$path" >>missing
+        done <named && test_must_be_empty missing
+    '
+done
+
 test_done
