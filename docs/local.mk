@@ -9,7 +9,7 @@ man1_adoc = docs/lodge.1.adoc docs/lodge-ckpt.1.adoc docs/lodge-cluster.1.adoc d
     docs/lodge-image.1.adoc docs/lodge-node.1.adoc docs/lodge-op.1.adoc \
     docs/lodge-profile.1.adoc docs/lodge-run.1.adoc docs/lodge-site.1.adoc docs/lodge-store.1.adoc \
     docs/lodge-ticket.1.adoc docs/lodge-vm.1.adoc
-man5_adoc = docs/lodge-image.5.adoc docs/lodge-cluster.5.adoc docs/lodge-profile.5.adoc
+man5_adoc = docs/lodge-image.5.adoc docs/lodge-cluster.5.adoc docs/lodge-profile.5.adoc docs/lodge.conf.5.adoc
 man8_adoc = docs/lodge-agent.8.adoc docs/lodged.8.adoc docs/lodge-exec.8.adoc docs/lodge-guest.8.adoc \
     docs/lodge-vmm.8.adoc
 man_adoc = $(man1_adoc) $(man5_adoc) $(man8_adoc)
@@ -18,7 +18,7 @@ man_MANS += $(man_adoc:.adoc=)
 CLEANFILES += $(man_adoc:.adoc=)
 
 docs/gen.stamp: lodge$(EXEEXT)
-	$(AM_V_GEN)$(MKDIR_P) docs/gen && for n in `./lodge __doc` common status nouns; do \
+	$(AM_V_GEN)$(MKDIR_P) docs/gen && for n in `./lodge __doc` common status nouns conf; do \
 	    ./lodge __doc $$n >docs/gen/$$n.adoc || exit 1; done && \
 	    cat docs/gen/*.adoc | cksum >docs/gen.new && \
 	    if cmp -s docs/gen.new docs/gen.sum; then rm docs/gen.new; \
@@ -41,7 +41,7 @@ MANPAGE = $(AM_V_GEN)$(MKDIR_P) docs && $(ASCIIDOCTOR) -b manpage -a gen=$(abs_b
 	$(MANPAGE) $<
 .8.adoc.8:
 	$(MANPAGE) $<
-$(man1_adoc:.adoc=): docs/gen.sum
+$(man1_adoc:.adoc=) docs/lodge.conf.5: docs/gen.sum
 dist_noinst_DATA += docs/performance.md docs/format-checkpoint.md docs/formats.md
 dist_check_SCRIPTS += test/t0305-guides.t
 TESTS += test/t0305-guides.t

@@ -61,4 +61,11 @@ test_expect_success 'the table of exit statuses is in lodge(1)' '
     while read -r n; do grep -q "$n" "$man/lodge.1" || return 1; done <statuses
 '
 
+test_expect_success 'each key of lodge.conf is in lodge.conf(5), which is what site init writes' '
+    lodge site init >/dev/null &&
+    sed -n "s/^#\([a-z_]*\) = .*/\1/p" "$LODGE_CONFIG_DIR/lodge.conf" >keys &&
+    test $(wc -l <keys) -gt 8 && tr -d "\\\\" <"$man/lodge.conf.5" >text &&
+    while read -r key; do grep -q "^fB${key}fP" text || { echo "$key"; return 1; }; done <keys
+'
+
 test_done

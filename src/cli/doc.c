@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lodge __doc NOUN: its verbs, options and columns in asciidoc, from the tables; the man
  * pages include it, so an option's help is written once. lodge __doc alone lists nouns,
- * "common" is the options all verbs have, "status" the exit statuses. */
+ * "common" is the options all verbs have, "status" the exit statuses, "conf" the keys of
+ * lodge.conf. */
 #include "cli/cli.h"
 
 #include <ctype.h>
 #include <string.h>
 
+#include "base/conf.h"
 #include "base/err.h"
 
 /* Verbatim, whatever markup it looks like. */
@@ -75,6 +77,27 @@ static int doc_status(void)
     return 0;
 }
 
+static int doc_conf(void)
+{
+    static const struct {
+        const char *name, *wants, *value, *help;
+    } keys[] = {
+#define TEXT_CONF_TEXT                  "text"
+#define TEXT_CONF_MS                    "time: 30s, 15m, 2h, 7d"
+#define TEXT_CONF_BYTES                 "size: 512M, 40G, 1T"
+#define X(key, name, kind, value, help) {name, TEXT_##kind, value, help},
+        CONF_KEYS(X)
+#undef X
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        printf("*%s* (%s; default: %s)::\n", keys[i].name, keys[i].wants,
+               *keys[i].value ? keys[i].value : "empty");
+        put_text(keys[i].help);
+        printf(".\n");
+    }
+    return 0;
+}
+
 int cli_doc(int nargs, char **args)
 {
     if (!nargs) {
@@ -88,6 +111,8 @@ int cli_doc(int nargs, char **args)
     }
     if (!strcmp(args[0], "status"))
         return doc_status();
+    if (!strcmp(args[0], "conf"))
+        return doc_conf();
     if (!strcmp(args[0], "nouns")) {
         for (const struct cli_noun *const *n = cli_nouns; *n; n++) {
             printf("*%s*::\n", (*n)->name);
