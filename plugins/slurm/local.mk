@@ -9,7 +9,7 @@ plugins_slurm_lodge_la_SOURCES = \
     src/proto/client.c src/proto/rpc.c \
     src/base/clock.c src/base/err.c src/base/fd.c src/base/proc.c src/base/str.c
 plugins_slurm_lodge_la_CPPFLAGS = $(AM_CPPFLAGS) -DLODGE_BINDIR='"$(bindir)"'
-plugins_slurm_lodge_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+plugins_slurm_lodge_la_LDFLAGS = $(LIBRARY_LDFLAGS) -module -avoid-version -shared \
     -Wl,--version-script=$(srcdir)/plugins/slurm/plugin.map
 plugins_slurm_lodge_la_LIBADD = $(JANSSON_LIBS)
 plugins_slurm_lodge_la_DEPENDENCIES = plugins/slurm/plugin.map

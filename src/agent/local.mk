@@ -48,11 +48,12 @@ lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS) $(XXHASH_CFLA
 lodge_agent_LDADD = src/ckpt/libckpt.la src/node/libnode.la src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \
     src/proto/libticket.la src/proto/libproto.la src/base/libbase.la \
     $(XML2_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XXHASH_LIBS)
+lodge_agent_LDFLAGS = $(AM_LDFLAGS)
 if WITH_SANITIZERS
 if WITH_LIBVIRT
 # The sanitizer stands in for xdr functions that it looks up when the program starts; it
 # finds none when libvirt (with libtirpc) comes later by dlopen(), and jumps to 0.
-lodge_agent_LDFLAGS = $(AM_LDFLAGS) -Wl,--no-as-needed
+lodge_agent_LDFLAGS += -Wl,--no-as-needed
 lodge_agent_LDADD += $(LIBVIRT_LIBS)
 endif
 endif

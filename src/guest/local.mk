@@ -29,8 +29,8 @@ lodge_guest_CFLAGS = $(AM_CFLAGS) -Os -ffunction-sections -fdata-sections
 lodge_guest_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)
 # The sanitizers' own library is shared only; such a build is for tests on the host.
 if WITH_SANITIZERS
-GUEST_STATIC =
+GUEST_STATIC = $(PIE_LDFLAGS)
 else
 GUEST_STATIC = -all-static
 endif
-lodge_guest_LDFLAGS = $(AM_LDFLAGS) $(GUEST_STATIC) -Wl,--gc-sections -s
+lodge_guest_LDFLAGS = $(LIBRARY_LDFLAGS) $(GUEST_STATIC) -Wl,--gc-sections -s

@@ -14,4 +14,4 @@ if WITH_SLURM
 check_LTLIBRARIES += test/slurm/forge.la
 endif
 test_slurm_forge_la_SOURCES = test/slurm/forge.c
-test_slurm_forge_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+test_slurm_forge_la_LDFLAGS = $(LIBRARY_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
