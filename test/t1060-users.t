@@ -82,6 +82,13 @@ test_expect_success 'jobs and groups are for root' '
 	EOF
     as $B python3 ask.py "$LODGE_AGENT_SOCKET" | sort -u >out && echo denied >want && test_cmp want out
 '
+test_expect_success 'where the site wants machines for jobs only, users start none by themselves' '
+    mkdir -p "$LODGE_CONFIG_DIR" && echo "outside_jobs = no" >"$LODGE_CONFIG_DIR/lodge.conf" &&
+    refused "for jobs only" as $B lodge vm start debian-fake --name alone &&
+    refused "for jobs only" as $B lodge run debian-fake -- true &&
+    lodge run debian-fake -- true && as $A lodge vm exec m true &&
+    rm "$LODGE_CONFIG_DIR/lodge.conf"
+'
 test_expect_success 'both go, nothing is left' '
     as $A lodge vm destroy -f m && as $B lodge vm destroy -f m &&
     test -z "$(ls "$LODGE_RUN_DIR/vms")" && test -z "$(ls "$LODGE_STATE_DIR/agent")"

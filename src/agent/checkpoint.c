@@ -315,7 +315,7 @@ static int define(struct loading *l, json_t *read, struct vm **out, struct err *
     if (!vm->name || !vm->vt || !vm->from)
         return err_oom(err);
     uid_t caller = rpc_call_uid(l->call);
-    if (caller != 0 && caller != geteuid() && agent_may_join(vm, err) < 0)
+    if (caller != 0 && caller != geteuid() && agent_may_start(vm, err) < 0)
         return -1;
     if (agent_admit(a, vm, 0, 0, err) < 0 ||
         reserve_can_run(a, vm->profile->type, err) < 0)

@@ -12,6 +12,7 @@
 #include "agent/reserve.h"
 #include "agent/ticket.h"
 #include "agent/vt.h"
+#include "base/conf.h"
 #include "base/str.h"
 #include "profile/types.h"
 
@@ -128,9 +129,17 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
     return 0;
 }
 
-/* Whoever comes with a profile of their own: only bridges that the site gives to users. */
-int agent_may_join(const struct vm *vm, struct err *err)
+/* Whoever comes without a ticket: if the site lets users start machines outside of jobs,
+ * and then only at bridges that it gives to users. */
+int agent_may_start(const struct vm *vm, struct err *err)
 {
+    AUTO(conf) conf = NULL;
+    if (conf_load(NULL, &conf, err) < 0)
+        return -1;
+    if (!conf_yes(conf, CONF_OUTSIDE_JOBS))
+        return err_set(err, E_PERM,
+                       "this site starts machines for jobs only; submit one with "
+                       "--vm-profile (outside_jobs in lodge.conf)");
     for (size_t i = 0; i < vm->profile->nic_count; i++) {
         enum profile_nic_type type = vm->profile->nics[i].type;
         struct network net;
@@ -172,7 +181,8 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     if (!vm->name || !vm->vt)
         return err_oom(err);
     uid_t caller = rpc_call_uid(call);
-    if (caller != 0 && caller != geteuid() && !d->ticket && agent_may_join(vm, err) < 0)
+    if (caller != 0 && caller != geteuid() && !d->ticket &&
+        agent_may_start(vm, err) < 0)
         return -1;
     if (d->fresh)
         json_object_set_new(vm->vt, "fresh", json_true());

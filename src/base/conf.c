@@ -34,10 +34,27 @@ void conf_free(struct conf *c)
     free(c);
 }
 
+static const char *const wants[] = {
+    [CONF_YES_NO] = "'yes' or 'no'",
+    [CONF_MS] = "a time like 30s, 15m, 2h or 7d",
+    [CONF_BYTES] = "a size like 512M, 40G or 1T",
+};
+
+/* The value as a number, 1 for yes; text is 0. */
 static bool number(enum conf_key key, const char *text, uint64_t *out)
 {
-    return keys[key].kind == CONF_MS ? str_to_ms(text, out)
-                                     : str_to_bytes(text, 0, out);
+    switch (keys[key].kind) {
+    case CONF_YES_NO:
+        *out = !strcmp(text, "yes");
+        return *out || !strcmp(text, "no");
+    case CONF_MS:
+        return str_to_ms(text, out);
+    case CONF_BYTES:
+        return str_to_bytes(text, 0, out);
+    default:
+        *out = 0;
+        return true;
+    }
 }
 
 static int find(const char *name, struct err *err)
@@ -78,10 +95,9 @@ static int parse_line(struct conf *c, char *line, struct err *err)
         return -1;
     if (c->values[key])
         return err_set(err, E_CONFIG, "'%s' is given twice", keys[key].name);
-    if (keys[key].kind != CONF_TEXT && !number(key, value, &ignored))
-        return err_set(err, E_CONFIG, "%s: '%s' is not a %s", keys[key].name, value,
-                       keys[key].kind == CONF_MS ? "time like 30s, 15m, 2h or 7d"
-                                                 : "size like 512M, 40G or 1T");
+    if (!number(key, value, &ignored))
+        return err_set(err, E_CONFIG, "%s: '%s' is not %s", keys[key].name, value,
+                       wants[keys[key].kind]);
     return (c->values[key] = strdup(value)) ? 0 : err_oom(err);
 }
 
@@ -131,6 +147,11 @@ uint64_t conf_number(const struct conf *c, enum conf_key key)
     uint64_t n = 0;
     number(key, conf_text(c, key), &n);
     return n;
+}
+
+bool conf_yes(const struct conf *c, enum conf_key key)
+{
+    return conf_number(c, key) != 0;
 }
 
 bool conf_is_default(const struct conf *c, enum conf_key key)

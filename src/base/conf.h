@@ -27,6 +27,9 @@
     X(CONF_NETWORKS, "networks", CONF_TEXT, "",                                        \
       "bridges, separated by ',', that users may name in their own profiles; "         \
       "BRIDGE=FIRST-LAST/BITS@GATEWAY: with addresses that this node gives")           \
+    X(CONF_OUTSIDE_JOBS, "outside_jobs", CONF_YES_NO, "yes",                           \
+      "users may start machines that no job asked for; 'no' where a batch system "     \
+      "shares out the nodes: then only jobs and root may")                             \
     X(CONF_SCRATCH, "scratch", CONF_TEXT, "",                                          \
       "directory of the scratch disks of VMs; empty: below the state directory")       \
     X(CONF_SCRATCH_LIMIT, "scratch_limit", CONF_BYTES, "1T",                           \
@@ -36,7 +39,7 @@
     X(CONF_AGENT_IDLE, "agent_idle", CONF_MS, "60s",                                   \
       "an agent started on demand ends after this long without a VM")
 
-enum conf_kind { CONF_TEXT, CONF_MS, CONF_BYTES };
+enum conf_kind { CONF_TEXT, CONF_YES_NO, CONF_MS, CONF_BYTES };
 enum conf_key {
 #define X(key, name, kind, value, help) key,
     CONF_KEYS(X)
@@ -53,6 +56,7 @@ OWN_DEFINE(conf)
 
 const char *conf_text(const struct conf *c, enum conf_key key);
 uint64_t conf_number(const struct conf *c, enum conf_key key); /* ms or bytes */
+bool conf_yes(const struct conf *c, enum conf_key key);
 bool conf_is_default(const struct conf *c, enum conf_key key);
 const char *conf_name(enum conf_key key);
 /* The commented file with all keys at their defaults. */

@@ -83,6 +83,7 @@ static int doc_conf(void)
         const char *name, *wants, *value, *help;
     } keys[] = {
 #define TEXT_CONF_TEXT                  "text"
+#define TEXT_CONF_YES_NO                "yes or no"
 #define TEXT_CONF_MS                    "time: 30s, 15m, 2h, 7d"
 #define TEXT_CONF_BYTES                 "size: 512M, 40G, 1T"
 #define X(key, name, kind, value, help) {name, TEXT_##kind, value, help},

@@ -24,9 +24,24 @@ static void run(struct rpc_call *call, json_t *params, struct lodged *l,
     vm_plan_done(&plan);
 }
 
+/* Machines are started by root, or by users where the site lets them do so outside of jobs. */
+static void run_start(struct rpc_call *call, json_t *params, struct lodged *l,
+                      planner_f planner)
+{
+    struct err err;
+    if (rpc_call_uid(call) == 0 || conf_yes(l->conf, CONF_OUTSIDE_JOBS)) {
+        run(call, params, l, planner);
+        return;
+    }
+    err_set(&err, E_PERM,
+            "this site starts machines for jobs only; submit one with --vm-profile "
+            "(outside_jobs in lodge.conf)");
+    rpc_call_fail(call, &err);
+}
+
 static void live_vm_start(struct rpc_call *call, json_t *params, void *arg)
 {
-    run(call, params, arg, vm_plan_start);
+    run_start(call, params, arg, vm_plan_start);
 }
 
 static void live_vm_stop(struct rpc_call *call, json_t *params, void *arg)
@@ -36,7 +51,7 @@ static void live_vm_stop(struct rpc_call *call, json_t *params, void *arg)
 
 static void live_cluster_start(struct rpc_call *call, json_t *params, void *arg)
 {
-    run(call, params, arg, vm_plan_cluster);
+    run_start(call, params, arg, vm_plan_cluster);
 }
 
 /* Which machines are where, by the books. */

@@ -240,7 +240,10 @@ static void test_conf(void **state)
     struct err err;
     AUTO(conf) c = NULL;
     assert_int_equal(
-        load(path, "# x\n\n shares = /home:/scratch \nheartbeat=2s\n", &c, &err), 0);
+        load(path, "# x\n\n shares = /home:/scratch \nheartbeat=2s\noutside_jobs = no",
+             &c, &err),
+        0);
+    assert_false(conf_yes(c, CONF_OUTSIDE_JOBS));
     assert_string_equal(conf_text(c, CONF_SHARES), "/home:/scratch");
     assert_int_equal(conf_number(c, CONF_HEARTBEAT), 2000);
     assert_int_equal(conf_number(c, CONF_TICKET_LIFE), 30ull * 86400000);
@@ -253,6 +256,7 @@ static void test_conf(void **state)
          ":1: heartbeat: 'soon' is not a time like 30s, 15m, 2h or 7d"},
         {"image_cache = 5\n",
          ":1: image_cache: '5' is not a size like 512M, 40G or 1T"},
+        {"outside_jobs = maybe\n", ":1: outside_jobs: 'maybe' is not 'yes' or 'no'"},
         {"listen\n", ":1: 'listen' is not of the form 'key = value'"},
         {"listen=a\nlisten=b", ":2: 'listen' is given twice"},
     };
