@@ -254,6 +254,13 @@ static const struct {
     {SCMP_SYS(sched_setaffinity), CONTROL},
     {SCMP_SYS(move_pages), CONTROL},
     {SCMP_SYS(eventfd2), CONTROL},
+#ifdef __SANITIZE_ADDRESS__
+    /* What AddressSanitizer asks in each thread. Such a build is for tests. */
+    {SCMP_SYS(sigaltstack), ALL},
+    {SCMP_SYS(mmap), ALL},
+    {SCMP_SYS(prlimit64), ALL},
+    {SCMP_SYS(sched_getaffinity), ALL},
+#endif
 };
 
 /* What no code of ours calls from here on: the process ends, and the log tells. */
