@@ -12,6 +12,7 @@
 #include "base/conf.h"
 #include "base/str.h"
 #include "image/cache.h"
+#include "image/part.h"
 #include "profile/profile.h"
 #include "proto/rpc.h"
 
@@ -73,18 +74,23 @@ void images_part(struct rpc_call *call, json_t *params, void *arg)
     struct err err;
     const char *sum, *text;
     json_int_t offset;
+    int packed = 0;
     size_t len;
     uint64_t have;
     if (may(call, &err) < 0 ||
-        rpc_unpack(params, &err, "image.part", "{s:s, s:I, s:s !}", "sha256", &sum,
-                   "offset", &offset, "data", &text) < 0) {
+        rpc_unpack(params, &err, "image.part", "{s:s, s:I, s:s, s?b !}", "sha256", &sum,
+                   "offset", &offset, "data", &text, "zstd", &packed) < 0) {
         rpc_call_fail(call, &err);
         return;
     }
     AUTO_STR data = base64_decode(text, &len);
-    if (!data || offset < 0)
+    AUTO_STR plain = NULL;
+    bool bad = !data || offset < 0;
+    if (bad)
         err_set(&err, E_INPUT, "image.part: the data is not base64");
-    if (!data || offset < 0 || cache_part(sum, offset, data, len, &have, &err) < 0)
+    if (!bad && packed)
+        bad = part_unpack(data, len, &plain, &len, &err) < 0;
+    if (bad || cache_part(sum, offset, plain ? plain : data, len, &have, &err) < 0)
         rpc_call_fail(call, &err);
     else
         rpc_call_answer(call, json_pack("{s:I}", "have", (json_int_t)have));

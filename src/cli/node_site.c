@@ -110,7 +110,8 @@ const struct argp_option node_site_add_options[] = {
     {"user", 'u', "USER", 0, "to log in as; root if not given"},
     {"identity", 'i', "FILE", 0, "private key; the site's if not given"},
     {"host-key", 'k', "FILE", 0,
-     "the node's public host key (/etc/ssh/ssh_host_*.pub)"},
+     "public host keys of the nodes: a file like /etc/ssh/ssh_known_hosts or "
+     "what ssh-keyscan prints, or one node's /etc/ssh/ssh_host_*.pub"},
     {"transport", 't', "COMMAND", 0,
      "reach its agent through this command, words separated by blanks, instead of SSH"},
     {0},
@@ -180,26 +181,98 @@ static json_t *to_json(const struct hostlist *names)
     return list;
 }
 
+/* Does a comma-separated list of names of known_hosts have this one? */
+static bool list_has(const char *list, size_t len, const char *name)
+{
+    size_t want = strlen(name);
+    for (const char *p = list, *end = list + len; p < end;) {
+        size_t n = strcspn(p, ", ");
+        if (n == want && !strncmp(p, name, n))
+            return true;
+        p += n + 1;
+    }
+    return false;
+}
+
+/* A type of ours, and the base64 that every key begins with. */
+static bool is_key(const char *text)
+{
+    return (str_starts(text, "ssh-") || str_starts(text, "ecdsa-")) &&
+           str_starts(text + strcspn(text, " \n"), " AAAA");
+}
+
+/* The key of a node called `at`: text is a public key, then it is every node's, or the
+ * lines of a known_hosts file or of ssh-keyscan. *out is the caller's. */
+static int key_of(const char *text, const char *file, const char *at, char **out,
+                  struct err *err)
+{
+    bool one = is_key(text);
+    const char *found = one ? text : NULL;
+    for (const char *l = text; !one && *l; l += strcspn(l, "\n"), l += *l == '\n') {
+        size_t n = strcspn(l, " \n");
+        const char *key = l + n + (l[n] == ' ');
+        if (*l != '#' && list_has(l, n, at) && is_key(key) &&
+            (!found || str_starts(key, "ssh-ed25519 ")))
+            found = key;
+    }
+    if (!found)
+        return err_set(err, E_INPUT,
+                       "'%s' has no key of '%s': give the node's own "
+                       "/etc/ssh/ssh_host_ed25519_key.pub, or what 'ssh-keyscan %s' "
+                       "prints",
+                       file, at, at);
+    *out = strndup(found, strcspn(found, "\n"));
+    return *out ? 0 : err_oom(err);
+}
+
+/* The names that share `spec` and a key; `names` is stolen. */
+static int add_some(struct cli *cli, json_t *names, json_t *spec, const char *key,
+                    struct err *err)
+{
+    json_t *params =
+        json_pack("{s:o, s:O, s:s*}", "names", names, "spec", spec, "host_key", key);
+    if (cli->dry_run) {
+        json_decref(params);
+        return 0;
+    }
+    return cli_call(cli, "node.add", params, NULL, err);
+}
+
+/* Each with its own key: all are looked up before the first is added. */
+static int add_each(struct cli *cli, const struct node_site_add *o,
+                    const struct hostlist *names, json_t *spec, const char *text,
+                    struct err *err)
+{
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < names->count; i++) {
+            const char *name = names->names[i], *host = o->host ? o->host : name;
+            AUTO_STR at = o->port && strcmp(o->port, "22")
+                              ? str_printf("[%s]:%s", host, o->port)
+                              : strdup(host);
+            AUTO_STR key = NULL;
+            if (!at)
+                return err_oom(err);
+            if (key_of(text, o->host_key, at, &key, err) < 0 ||
+                (pass && add_some(cli, json_pack("[s]", name), spec, key, err) < 0))
+                return -1;
+        }
+    return 0;
+}
+
 int node_site_add(struct cli *cli, int nargs, char **args, struct err *err)
 {
+    enum { KEYS_MAX = 16 << 20 };
     const struct node_site_add *o = cli->verb->input;
     AUTO(hostlist) names = NULL;
     AUTO_T(json_t) spec = NULL;
-    AUTO_STR key = NULL;
+    AUTO_STR keys = NULL;
     if (cli_names(nargs, args, &names, err) < 0 || add_spec(o, &spec, err) < 0)
         return -1;
-    if (o->host_key && fd_read_file(o->host_key, 4096, &key, NULL, err) < 0)
+    if (o->host_key && fd_read_file(o->host_key, KEYS_MAX, &keys, NULL, err) < 0)
         return -1;
-    if (key)
-        key[strcspn(key, "\n")] = '\0';
-    json_t *params = json_pack("{s:o, s:O}", "names", to_json(names), "spec", spec);
-    if (key)
-        json_object_set_new(params, "host_key", json_string(key));
-    if (cli->dry_run) {
-        json_decref(params);
-    } else if (cli_call(cli, "node.add", params, NULL, err) < 0) {
+    if (keys ? add_each(cli, o, names, spec, keys, err) < 0
+             : add_some(cli, to_json(names), spec, NULL, err) < 0)
         return -1;
-    }
     cli_say(cli, "%zu node%s %s", names->count, names->count == 1 ? "" : "s",
             cli->dry_run ? "would be added" : "added");
     return 0;

@@ -62,7 +62,8 @@ static int learn_host_key(json_t *spec, const char *key, struct err *err)
 {
     const char *host = json_string_value(json_object_get(spec, "host"));
     int port = (int)json_integer_value(json_object_get(spec, "port"));
-    if (!host || strchr(key, '\n') || strncmp(key, "ssh-", 4))
+    if (!host || strchr(key, '\n') ||
+        (strncmp(key, "ssh-", 4) && strncmp(key, "ecdsa-", 6)))
         return err_set(
             err, E_INPUT,
             "a host key is one line of the node's /etc/ssh/ssh_host_*_key.pub");

@@ -16,11 +16,12 @@
 #include "image/cache.h"
 #include "image/keep.h"
 #include "image/manifest.h"
+#include "image/part.h"
 #include "image/store.h"
 #include "proto/rpc.h"
 
 enum {
-    PART_BYTES = 192 << 10,
+    PART_BYTES = 384 << 10,
     AT_ONCE = 16, /* nodes */
     WINDOW = 3,   /* parts under way to one node: other requests wait behind them */
     OFFER_MS = 1800000, /* a node may have to check and to make room */
@@ -40,6 +41,7 @@ struct push {
     char *node, *ref;
     json_t *manifest, *missing; /* missing: [{"sha256", "size", "have"}] */
     bool latest, active, cancelled, failed;
+    bool packs; /* the node takes compressed parts */
     struct err why;
     size_t blob;     /* of missing */
     int fd;          /* of that blob */
@@ -170,6 +172,7 @@ static void on_offer(json_t *result, const struct err *why, void *arg)
     }
     json_decref(p->missing);
     p->missing = json_incref(missing);
+    p->packs = json_is_true(json_object_get(result, "zstd"));
     p->blob = p->offset = 0;
     p->total = p->sent;
     json_array_foreach (missing, i, m)
@@ -264,10 +267,16 @@ static bool send_part(struct push *p)
     /* An empty blob is made by its one empty part. */
     if (n == 0 && size)
         return false;
-    AUTO_STR text = base64_encode(data, (size_t)n);
+    AUTO_STR packed = NULL;
+    size_t len = (size_t)n;
+    if (p->packs)
+        packed = part_pack(data, (size_t)n, &len);
+    AUTO_STR text = base64_encode(packed ? packed : data, len);
     ask(p, "image.part",
-        json_pack("{s:O, s:I, s:s}", "sha256", json_object_get(m, "sha256"), "offset",
-                  (json_int_t)p->offset, "data", text ? text : ""),
+        text ? json_pack("{s:O, s:I, s:s, s:o*}", "sha256",
+                         json_object_get(m, "sha256"), "offset", (json_int_t)p->offset,
+                         "data", text, "zstd", packed ? json_true() : NULL)
+             : NULL,
         PART_MS, on_part);
     p->offset += (uint64_t)n;
     p->sent += (uint64_t)n;

@@ -78,7 +78,6 @@ static bool is_whole(const char *store, const json_t *manifest)
 /* An image that was sent here. */
 struct kept {
     char *ref; /* NAME@VERSION */
-    uint64_t bytes;
     time_t used;
 };
 
@@ -87,20 +86,26 @@ static bool was_sent(const json_t *m)
     return json_object_get(json_object_get(m, "build"), "sent") != NULL;
 }
 
-static uint64_t bytes_of(const json_t *m)
+/* Of the blobs that are not in *seen (NULL: of all), which then has them. */
+static uint64_t bytes_of(const json_t *m, json_t *seen)
 {
     const char *name;
     json_t *o;
     uint64_t sum = 0;
     json_object_foreach (outputs_of(m), name, o) {
-        sum += wanted_size(o);
+        const char *hex = json_string_value(json_object_get(o, "sha256"));
+        if (!seen || !json_object_get(seen, hex))
+            sum += wanted_size(o);
+        if (seen)
+            json_object_set_new(seen, hex, json_true());
     }
     return sum;
 }
 
-/* Of one name's directory: add to the sum, and remember the one used longest ago. */
-static int look(const char *dir, const json_t *passed, uint64_t *sum, struct kept *old,
-                struct err *err)
+/* Of one name's directory: add to the sum what no other had, and remember the one used
+ * longest ago. */
+static int look(const char *dir, const json_t *passed, json_t *seen, uint64_t *sum,
+                struct kept *old, struct err *err)
 {
     AUTO_T(DIR) d = opendir(dir);
     for (struct dirent *e; d && (e = readdir(d));) {
@@ -112,7 +117,7 @@ static int look(const char *dir, const json_t *passed, uint64_t *sum, struct kep
         if (!str_ends(e->d_name, ".json") || stat(path, &st) < 0 ||
             manifest_load(path, &m, NULL) < 0 || !was_sent(m))
             continue;
-        *sum += bytes_of(m);
+        *sum += bytes_of(m, seen);
         AUTO_STR ref =
             str_printf("%s@%s", manifest_text(m, "name"), manifest_text(m, "version"));
         if (!ref)
@@ -120,30 +125,34 @@ static int look(const char *dir, const json_t *passed, uint64_t *sum, struct kep
         if (json_object_get(passed, ref) || (old->ref && old->used <= st.st_mtime))
             continue;
         free(old->ref);
-        *old = (struct kept){move(ref), bytes_of(m), st.st_mtime};
+        *old = (struct kept){move(ref), st.st_mtime};
     }
     return 0;
 }
 
-static int look_all(const char *store, const json_t *passed, uint64_t *sum,
-                    struct kept *old, struct err *err)
+/* *sum: bytes of all blobs of images that were sent here and of `coming`. */
+static int look_all(const char *store, const json_t *coming, const json_t *passed,
+                    uint64_t *sum, struct kept *old, struct err *err)
 {
     AUTO_STR manifests = str_printf("%s/manifests", store);
-    if (!manifests)
+    AUTO_T(json_t) seen = json_object();
+    if (!manifests || !seen)
         return err_oom(err);
+    *sum = bytes_of(coming, seen);
     AUTO_T(DIR) d = opendir(manifests);
     for (struct dirent *e; d && (e = readdir(d));) {
         AUTO_STR dir = str_printf("%s/%s", manifests, e->d_name);
         if (!dir)
             return err_oom(err);
-        if (e->d_name[0] != '.' && look(dir, passed, sum, old, err) < 0)
+        if (e->d_name[0] != '.' && look(dir, passed, seen, sum, old, err) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Until `need` more bytes fit. An image that is held is passed over. */
-static int make_room(const char *store, uint64_t need, uint64_t limit, struct err *err)
+/* Until `coming` fits. An image that is held is passed over. */
+static int make_room(const char *store, const json_t *coming, uint64_t limit,
+                     struct err *err)
 {
     enum { LAYER_DAYS = 30 };
     AUTO_T(json_t) passed = json_object();
@@ -153,11 +162,11 @@ static int make_room(const char *store, uint64_t need, uint64_t limit, struct er
     for (;;) {
         uint64_t sum = 0;
         struct kept old = {0};
-        int r = look_all(store, passed, &sum, &old, err);
+        int r = look_all(store, coming, passed, &sum, &old, err);
         AUTO_STR ref = old.ref;
         if (r < 0)
             return -1;
-        if (sum + need <= limit)
+        if (sum <= limit)
             break;
         if (!ref)
             return err_set(err, E_BUSY,
@@ -232,7 +241,7 @@ static int check_name(const json_t *m, const char *own, struct err *err)
 }
 
 static int list_missing(const json_t *m, const char *own, json_t *missing,
-                        uint64_t *need, struct err *err)
+                        struct err *err)
 {
     AUTO_T(json_t) seen = json_object();
     const char *name;
@@ -250,7 +259,6 @@ static int list_missing(const json_t *m, const char *own, json_t *missing,
             unlink(path);
             have = 0;
         }
-        *need += size;
         if (json_array_append_new(missing, json_pack("{s:s, s:I, s:I}", "sha256", sum,
                                                      "size", (json_int_t)size, "have",
                                                      (json_int_t)have)) < 0)
@@ -264,7 +272,6 @@ int cache_offer(const json_t *manifest, bool latest, uint64_t limit, json_t **ou
 {
     AUTO_STR own = NULL;
     AUTO_T(json_t) missing = json_array();
-    uint64_t need = 0;
     bool here;
     if (!missing)
         return err_oom(err);
@@ -275,7 +282,8 @@ int cache_offer(const json_t *manifest, bool latest, uint64_t limit, json_t **ou
     if (!dir)
         return err_oom(err);
     if (!here) {
-        uint64_t whole = bytes_of(manifest);
+        AUTO_T(json_t) seen = json_object();
+        uint64_t whole = bytes_of(manifest, seen);
         if (whole > limit)
             return err_set(err, E_INPUT,
                            "the image is larger (%" PRIu64
@@ -284,15 +292,13 @@ int cache_offer(const json_t *manifest, bool latest, uint64_t limit, json_t **ou
                            whole >> 20, limit >> 20);
         drop_stale(own);
         if (check_name(manifest, own, err) < 0 || fd_mkdirs(dir, 0700, err) < 0 ||
-            list_missing(manifest, own, missing, &need, err) < 0 ||
-            make_room(own, whole, limit, err) < 0)
+            make_room(own, manifest, limit, err) < 0)
             return -1;
-        /* Blobs shared with what had to go are missing now. */
-        json_array_clear(missing);
-        if (list_missing(manifest, own, missing, &need, err) < 0)
+        /* After that: blobs shared with what had to go are missing now. */
+        if (list_missing(manifest, own, missing, err) < 0)
             return -1;
     }
-    *out = json_pack("{s:b, s:O}", "here", here, "missing", missing);
+    *out = json_pack("{s:b, s:O, s:b}", "here", here, "missing", missing, "zstd", 1);
     return *out ? 0 : err_oom(err);
 }
 
@@ -331,7 +337,6 @@ static int take_blobs(const json_t *m, const char *own, struct err *err)
         const char *sum = json_string_value(json_object_get(o, "sha256"));
         AUTO_STR path = partial_path(own, sum);
         char hex[HASH_HEX_SIZE];
-        uint64_t size;
         if (!path)
             return err_oom(err);
         if (has_blob(own, o))
@@ -343,7 +348,7 @@ static int take_blobs(const json_t *m, const char *own, struct err *err)
             return err_set(err, E_IO, "blob %.12s (%s) was damaged on its way", sum,
                            name);
         }
-        if (put_blob(own, path, hex, &size, err) < 0)
+        if (put_hashed(own, path, hex, err) < 0)
             return -1;
     }
     return 0;

@@ -20,6 +20,7 @@ src_image_libimage_la_SOURCES = \
     src/image/modules.c src/image/modules.h \
     src/image/oci.c src/image/oci.h \
     src/image/output.c \
+    src/image/part.c src/image/part.h \
     src/image/pkg.c src/image/pkg.h \
     src/image/port.c src/image/port.h \
     src/image/prune.c \

@@ -160,20 +160,30 @@ int put_sweep(const char *parent, struct err *err)
     return 0;
 }
 
-int put_blob(const char *store, const char *file, char hex[65], uint64_t *size,
-             struct err *err)
+static int keep(const char *store, const char *file, int fd, const char *hex,
+                struct err *err)
 {
-    AUTO_FD fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return err_sys(err, "'%s'", file);
-    if (hash_fd(fd, hex, size, err) < 0)
-        return -1;
     AUTO_STR to = files_blob(store, hex);
     if (!to)
         return err_oom(err);
     if (fchmod(fd, 0444) < 0 || fsync(fd) < 0 || rename(file, to) < 0)
         return err_sys(err, "keep '%s'", to);
     return 0;
+}
+
+int put_blob(const char *store, const char *file, char hex[65], uint64_t *size,
+             struct err *err)
+{
+    AUTO_FD fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return err_sys(err, "'%s'", file);
+    return hash_fd(fd, hex, size, err) < 0 ? -1 : keep(store, file, fd, hex, err);
+}
+
+int put_hashed(const char *store, const char *file, const char *hex, struct err *err)
+{
+    AUTO_FD fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? err_sys(err, "'%s'", file) : keep(store, file, fd, hex, err);
 }
 
 /* In the kernel where it can, and through sendfile between file systems. */

@@ -20,6 +20,8 @@ int put_work(const char *parent, char **dir, int *lock, struct err *err);
  * where it was. */
 int put_blob(const char *store, const char *file, char hex[65], uint64_t *size,
              struct err *err);
+/* The same for a file whose hash the caller has just found to be hex. */
+int put_hashed(const char *store, const char *file, const char *hex, struct err *err);
 /* A copy of a file that stays where it is. */
 int put_copy(const char *store, const char *file, const char *work, char hex[65],
              uint64_t *size, struct err *err);

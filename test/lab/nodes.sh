@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# nodes.sh [TYPE [IMAGES]]: runs on n1 of two lab machines. lodged on n1 drives real agents on
-# n1 and n2 through real sshd: add, check, push an image (debian-fast of the store IMAGES), a
-# machine on each, exec, console, pause, drain, a cut network, stop. TYPE is fake if not given,
-# without an image. Ends at the first thing that is wrong.
+# nodes.sh [TYPE IMAGES NAME]: runs on n1 of two lab machines. lodged on n1 drives real agents
+# on n1 and n2 through real sshd: add, check, push the image NAME of the store IMAGES, a machine
+# on each, exec, console, pause, drain, a cut network, stop. TYPE is fake if not given, without
+# an image. Ends at the first thing that is wrong.
 set -eu
 type=${1:-fake}
 B=$LODGE_TOP_BUILDDIR S=$LODGE_TOP_SRCDIR
@@ -44,19 +44,20 @@ lodge node list
 lodge node check 'n[1-2]' || true
 
 node_do() { ssh "$1" "env LODGE_STATE_DIR=/var/lib/lodge LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S $B/$2"; }
+last_op() { lodge op list -o id --noheader -n 1 | tr -d ' '; }
 state_of() { lodge vm list --node "$1" -o name,state --noheader | sed -n "s/^m-$1 *//p"; }
 
 case $type in
 fake) image=none ;;
 *)
-    image=debian-fast
+    image=$3
     say image
     time lodge image push $image 'n[1-2]'
-    lodge op steps "$(lodge op list -o id --noheader -n 1)"
+    lodge op steps $(last_op)
     for n in n1 n2; do node_do $n "lodge image verify $image"; done
     lodge image push $image 'n[1-2]'
-    lodge op steps "$(lodge op list -o id --noheader -n 1)"
-    [ "$(lodge op steps "$(lodge op list -o id --noheader -n 1)" -o detail --noheader | grep -c '^0 bytes')" = 2 ]
+    lodge op steps $(last_op)
+    [ "$(lodge op steps $(last_op) -o detail --noheader | grep -c '^0 bytes')" = 2 ]
     ;;
 esac
 

@@ -10,9 +10,11 @@
 #include "image/cache.h"
 #include "image/hash.h"
 #include "image/keep.h"
+#include "image/part.h"
 #include "image/store.h"
 
 #include <jansson.h>
+#include <sodium.h>
 
 static char top[] = "/tmp/lodge-u.XXXXXX";
 
@@ -160,13 +162,65 @@ static void test_room(void **state)
     assert_false(is_there("ra"));
 }
 
+/* Two images with one blob in common: it takes room once. */
+static void test_shared(void **state)
+{
+    struct err err = {0};
+    json_t *answer = NULL;
+    uint64_t have;
+    send_all("sa", "0123456789012345678901234567890123456789", 45);
+    json_t *m = manifest("sb", "0123456789012345678901234567890123456789");
+    json_t *outputs = json_object_get(json_object_get(m, "content"), "outputs");
+    char hex[HASH_HEX_SIZE];
+    hash_bytes("xyz", 3, hex);
+    json_object_set_new(outputs, "erofs",
+                        json_pack("{s:s, s:i}", "sha256", hex, "size", 3));
+    assert_int_equal(cache_offer(m, true, 45, &answer, &err), 0);
+    json_t *missing = json_object_get(answer, "missing");
+    assert_int_equal(json_array_size(missing), 1);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_array_get(missing, 0), "size")), 3);
+    json_decref(answer);
+    assert_int_equal(cache_part(hex, 0, "xyz", 3, &have, &err), 0);
+    assert_int_equal(cache_commit(m, true, &err), 0);
+    assert_true(is_there("sa"));
+    json_decref(m);
+}
+
+static void test_packed(void **state)
+{
+    static char zeros[CACHE_PART_MAX + 1];
+    struct err err = {0};
+    unsigned char noise[4096];
+    size_t len = 0, n = 0;
+    char *frame = part_pack(zeros, CACHE_PART_MAX, &len), *back = NULL;
+    assert_non_null(frame);
+    assert_true(len < 4096);
+    assert_int_equal(part_unpack(frame, len, &back, &n, &err), 0);
+    assert_int_equal(n, CACHE_PART_MAX);
+    assert_memory_equal(back, zeros, n);
+    free(back);
+    for (size_t cut = 0; cut < len; cut++) {
+        assert_int_equal(part_unpack(frame, cut, &back, &n, &err), -1);
+        assert_int_equal(err.code, E_INPUT);
+    }
+    free(frame);
+    frame = part_pack(zeros, sizeof zeros, &len); /* a bomb, if a small one */
+    assert_non_null(frame);
+    assert_int_equal(part_unpack(frame, len, &back, &n, &err), -1);
+    free(frame);
+    randombytes_buf(noise, sizeof noise);
+    assert_null(part_pack(noise, sizeof noise, &len));
+    assert_null(part_pack(noise, 0, &len));
+    assert_int_equal(part_unpack(noise, sizeof noise, &back, &n, &err), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_send),
-        cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_send),    cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_room),
+        cmocka_unit_test(test_shared),  cmocka_unit_test(test_packed),
     };
     return cmocka_run_group_tests(tests, set_up, take_down);
 }

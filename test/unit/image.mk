@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 check_PROGRAMS += test/unit/image.tap test/unit/cache.tap
 test_unit_cache_tap_SOURCES = test/unit/cache.c test/unit/unit.h
-test_unit_cache_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-test_unit_cache_tap_LDADD = src/image/libimage.la $(CMOCKA_LIBS)
+test_unit_cache_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(SODIUM_CFLAGS)
+test_unit_cache_tap_LDADD = src/image/libimage.la $(CMOCKA_LIBS) $(SODIUM_LIBS)
 test_unit_image_tap_SOURCES = test/unit/image.c test/unit/unit.h
 test_unit_image_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
 test_unit_image_tap_LDADD = src/image/libimage.la $(CMOCKA_LIBS)
