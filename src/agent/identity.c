@@ -11,8 +11,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "agent/agent.h"
 #include "agent/plan.h"
 #include "base/clock.h"
+#include "base/list.h"
+#include "base/str.h"
 #include "proto/rpc.h"
 
 enum { GROUPS_MAX = 256, ENTROPY = 48 };
@@ -212,6 +215,34 @@ static int force_ids(const struct vm *vm, json_t *request, struct err *err)
     return 0;
 }
 
+/* What a job's command is told of the networks: its machine's first address, and NAME=ADDRESS
+ * of all its machines on this node. *request has a copy of the caller's list. */
+static int tell_addresses(const struct vm *vm, json_t *request, struct err *err)
+{
+    json_t *env = json_object_get(request, "env");
+    const char *own =
+        json_string_value(json_array_get(json_object_get(vm->vt, "addresses"), 0));
+    const struct vm *other;
+    AUTO_BUF all = {0};
+    if (!vm->job || !own || !json_is_array(env))
+        return 0;
+    list_each (other, &vm->agent->vms, in) {
+        const char *at = json_string_value(
+            json_array_get(json_object_get(other->vt, "addresses"), 0));
+        if (at && other->job && !strcmp(other->job, vm->job) && other->uid == vm->uid)
+            str_buf_printf(&all, "%s%s=%s", all.len ? "," : "", other->name, at);
+    }
+    AUTO_JSON longer = json_copy(env);
+    AUTO_STR one = str_printf("LODGE_ADDRESS=%s", own);
+    AUTO_STR each = str_printf("LODGE_ADDRESSES_ON_NODE=%s", all.data ? all.data : "");
+    if (!longer || !one || !each || all.failed)
+        return err_oom(err);
+    json_array_append_new(longer, json_string(one));
+    json_array_append_new(longer, json_string(each));
+    json_object_set(request, "env", longer);
+    return 0;
+}
+
 int identity_exec(const struct vm *vm, uid_t caller, const char *op, json_t *params,
                   json_t **out, struct err *err)
 {
@@ -243,6 +274,8 @@ int identity_exec(const struct vm *vm, uid_t caller, const char *op, json_t *par
         json_object_set_new(request, "gid", json_integer(vm->gid));
     if (!json_object_get(request, "groups") && json_object_get(vm->vt, "groups"))
         json_object_set(request, "groups", json_object_get(vm->vt, "groups"));
+    if (tell_addresses(vm, request, err) < 0)
+        return -1;
     *out = json_incref(request);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hostlist.h"
 #include "base/str.h"
 #include "cli/ckpt.h"
 #include "cli/nouns.h"
@@ -23,6 +24,7 @@ static const struct cli_column columns[] = {
     {"job", CLI_TEXT, .help = "batch job"},
     {"uid", CLI_NUM, .help = "owner"},
     {"error", CLI_TEXT, .help = "why it failed"},
+    {"node", CLI_TEXT, true, "where it is, in a list of several nodes"},
     {"id", CLI_TEXT, true, "names what belongs to it on the node"},
     {"pid", CLI_NUM, true, "process of the hypervisor"},
     {"created", CLI_TIME, true, "when it was defined"},
@@ -237,7 +239,7 @@ static json_t *dress(json_t *vm)
 
 struct common {
     const char *node, *job, *timeout;
-    bool no_wait;
+    bool no_wait, all;
 };
 
 enum { KEY_C_NODE = 0x2100, KEY_C_NO_WAIT };
@@ -246,7 +248,9 @@ static const struct argp_option node_options[] = {
     {0},
 };
 static const struct argp_option list_options[] = {
-    {"node", KEY_C_NODE, "NODE", 0, "of this node of the cluster"},
+    {"node", KEY_C_NODE, "NODE", 0,
+     "of these nodes of the cluster, a list like n[1-8]"},
+    {"all-nodes", 'a', 0, 0, "of all nodes of the cluster that answer"},
     {"job", 'j', "JOB", 0, "only those of this job"},
     {0},
 };
@@ -267,6 +271,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
     case 'j':
         c->job = arg;
         return 0;
+    case 'a':
+        c->all = true;
+        return 0;
     case KEY_C_NO_WAIT:
         c->no_wait = true;
         return 0;
@@ -282,17 +289,17 @@ static int find_agent(const struct common *c, struct rpc_client **out, struct er
                    : client_agent_again(out, err);
 }
 
-static int run_list(struct cli *cli, int nargs, char **args, struct err *err)
+/* Add the machines of one node (NULL: this one) to rows. */
+static int list_one(const struct common *c, const char *node, json_t *rows,
+                    struct err *err)
 {
-    const struct common *c = cli->verb->input;
+    const struct common one = {.node = node};
     AUTO(rpc_client) agent = NULL;
     AUTO_JSON answer = NULL;
     struct err why = {0};
-    if (find_agent(c, &agent, &why) < 0) {
-        if (why.code == E_UNAVAIL && !c->node) {
-            AUTO_JSON none = json_array();
-            return cli_table(cli, columns, none, err);
-        }
+    if (find_agent(&one, &agent, &why) < 0) {
+        if (why.code == E_UNAVAIL && !node)
+            return 0;
         *err = why;
         return -1;
     }
@@ -301,9 +308,58 @@ static int run_list(struct cli *cli, int nargs, char **args, struct err *err)
         return -1;
     size_t i;
     json_t *vm;
-    json_array_foreach (json_object_get(answer, "vms"), i, vm)
-        dress(vm);
-    return cli_table(cli, columns, json_object_get(answer, "vms"), err);
+    json_array_foreach (json_object_get(answer, "vms"), i, vm) {
+        if (node)
+            json_object_set_new(vm, "node", json_string(node));
+        json_array_append(rows, dress(vm));
+    }
+    return 0;
+}
+
+/* Of several: one that does not answer is told, and does not keep the others. */
+static void list_nodes(struct cli *cli, const struct common *c,
+                       const struct hostlist *nodes, json_t *rows)
+{
+    for (size_t i = 0; i < nodes->count; i++) {
+        struct err why = {0};
+        if (list_one(c, nodes->names[i], rows, &why) < 0)
+            cli_error(cli, &why);
+    }
+}
+
+static int all_nodes(struct cli *cli, struct hostlist **out, struct err *err)
+{
+    AUTO_JSON nodes = NULL;
+    AUTO_BUF b = {0};
+    size_t i;
+    json_t *n;
+    if (cli_call(cli, "node.list", NULL, &nodes, err) < 0)
+        return -1;
+    json_array_foreach (nodes, i, n)
+        str_buf_printf(&b, "%s%s", i ? "," : "",
+                       json_string_value(json_object_get(n, "name")));
+    if (!b.len)
+        return err_set(err, E_NOENT, "no node was added yet; see 'lodge node add'");
+    return hostlist_parse(b.data, out, err);
+}
+
+static int run_list(struct cli *cli, int nargs, char **args, struct err *err)
+{
+    const struct common *c = cli->verb->input;
+    AUTO(hostlist) nodes = NULL;
+    AUTO_JSON rows = json_array();
+    if (c->node && c->all)
+        return err_set(err, E_USAGE, "--node and --all-nodes exclude each other");
+    if ((c->node && hostlist_parse(c->node, &nodes, err) < 0) ||
+        (c->all && all_nodes(cli, &nodes, err) < 0))
+        return -1;
+    if (nodes && (c->all || nodes->count > 1)) {
+        list_nodes(cli, c, nodes, rows);
+        cli->columns = cli->columns ? cli->columns : "+node";
+    } else if (list_one(c, nodes ? nodes->names[0] : NULL, rows, err) < 0) {
+        return -1;
+    }
+    return cli_table(cli, columns, rows, err);
 }
 
 static int run_show(struct cli *cli, int nargs, char **args, struct err *err)

@@ -15,6 +15,9 @@
 #include "base/proc.h"
 #include "base/str.h"
 
+/* A node far away begins with a login shell of its sshd. */
+enum { HELLO_MS = 30000 };
+
 struct rpc_client {
     int fd;
     char *name; /* for messages */
@@ -97,7 +100,8 @@ int rpc_client_open_after(int fd, const char *read, size_t len, const char *name
     }
     AUTO_JSON hello = NULL;
     int protocol;
-    if (next(c, clock_ms() + 10000, &hello, err) < 0 || rpc_error_of(hello, err) < 0 ||
+    if (next(c, clock_ms() + HELLO_MS, &hello, err) < 0 ||
+        rpc_error_of(hello, err) < 0 ||
         rpc_unpack(hello, err, name, "{s:{s:i}}", "hello", "protocol", &protocol) < 0)
         return -1;
     if (protocol != RPC_PROTOCOL)
