@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/identity.h"
 #include "agent/networks.h"
 #include "agent/plan.h"
 #include "agent/reserve.h"
@@ -124,6 +125,45 @@ static void test_rows(void **state)
     AUTO_JSON odd = json_copy(row);
     json_object_set_new(odd, "state", json_string("asleep"));
     assert_int_equal(vm_from_json(odd, &none, &err), -1);
+}
+
+/* A job's command is told its machine's address, and those of its others here. */
+static void test_addresses(void **state)
+{
+    struct agent a = {0};
+    struct err err = {0};
+    json_t *request = NULL;
+    struct vm vms[3] = {
+        {.agent = &a, .uid = 7, .job = (char *)"5", .name = (char *)"one"},
+        {.agent = &a, .uid = 7, .job = (char *)"5", .name = (char *)"two"},
+        {.agent = &a, .uid = 7, .job = (char *)"6", .name = (char *)"six"}};
+    list_init(&a.vms);
+    for (size_t i = 0; i < ARRAY_SIZE(vms); i++) {
+        list_init(&vms[i].in);
+        list_add(&a.vms, &vms[i].in);
+        vms[i].vt = json_pack("{s:[s+]}", "addresses", "10.0.0.", &"123"[i]);
+    }
+    json_t *params = json_pack("{s:[s], s:[s]}", "argv", "true", "env", "A=b");
+    assert_int_equal(identity_exec(&vms[0], 0, "exec", params, &request, &err), 0);
+    json_t *env = json_object_get(request, "env");
+    assert_int_equal(json_array_size(env), 3);
+    assert_int_equal(json_array_size(json_object_get(params, "env")), 1);
+    assert_string_equal(json_string_value(json_array_get(env, 1)),
+                        "LODGE_ADDRESS=10.0.0.123");
+    assert_string_equal(json_string_value(json_array_get(env, 2)),
+                        "LODGE_ADDRESSES_ON_NODE=one=10.0.0.123,two=10.0.0.23");
+    json_decref(request);
+    /* No job, or no network: nothing is added. */
+    vms[0].job = NULL;
+    json_object_clear(vms[1].vt);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(identity_exec(&vms[i], 0, "exec", params, &request, &err), 0);
+        assert_int_equal(json_array_size(json_object_get(request, "env")), 1);
+        json_decref(request);
+    }
+    json_decref(params);
+    for (size_t i = 0; i < ARRAY_SIZE(vms); i++)
+        json_decref(vms[i].vt);
 }
 
 /* --- plans ---------------------------------------------------------------------------------- */
@@ -447,11 +487,11 @@ static void test_reserve_devices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_states),          cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_networks),        cmocka_unit_test(test_sites_networks),
-        cmocka_unit_test(test_domains),         cmocka_unit_test(test_room),
-        cmocka_unit_test(test_reserve),         cmocka_unit_test(test_reserve_pools),
-        cmocka_unit_test(test_reserve_devices),
+        cmocka_unit_test(test_states),         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_addresses),      cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_sites_networks), cmocka_unit_test(test_domains),
+        cmocka_unit_test(test_room),           cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_reserve_pools),  cmocka_unit_test(test_reserve_devices),
     };
     return cmocka_run_group_tests(tests, make_node, drop_node);
 }

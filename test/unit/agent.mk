@@ -28,7 +28,7 @@ dist_noinst_DATA += test/vm/lib.sh
 
 check_PROGRAMS += test/unit/agent.tap
 test_unit_agent_tap_SOURCES = test/unit/agent.c test/unit/unit.h \
-    src/agent/networks.c src/agent/plan.c src/agent/reserve.c src/agent/room.c src/agent/state.c \
+    src/agent/identity.c src/agent/networks.c src/agent/plan.c src/agent/reserve.c src/agent/room.c src/agent/state.c \
     src/agent/vm.c src/agent/vt_xml.c
 test_unit_agent_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
 test_unit_agent_tap_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=geteuid
