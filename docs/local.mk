@@ -12,7 +12,8 @@ man1_adoc = docs/lodge.1.adoc docs/lodge-ckpt.1.adoc docs/lodge-cluster.1.adoc d
 man5_adoc = docs/lodge-image.5.adoc docs/lodge-cluster.5.adoc docs/lodge-profile.5.adoc docs/lodge.conf.5.adoc
 man8_adoc = docs/lodge-agent.8.adoc docs/lodged.8.adoc docs/lodge-exec.8.adoc docs/lodge-guest.8.adoc \
     docs/lodge-vmm.8.adoc
-man_adoc = $(man1_adoc) $(man5_adoc) $(man8_adoc)
+man3_adoc = docs/lodge.3.adoc
+man_adoc = $(man1_adoc) $(man3_adoc) $(man5_adoc) $(man8_adoc)
 EXTRA_DIST += $(man_adoc)
 man_MANS += $(man_adoc:.adoc=)
 CLEANFILES += $(man_adoc:.adoc=)
@@ -31,11 +32,13 @@ clean-local: docs-clean
 docs-clean:
 	rm -rf docs/gen
 .PHONY: docs-clean
-SUFFIXES = .1 .5 .8 .1.adoc .5.adoc .8.adoc
+SUFFIXES = .1 .3 .5 .8 .1.adoc .3.adoc .5.adoc .8.adoc
 MANPAGE = $(AM_V_GEN)$(MKDIR_P) docs && $(ASCIIDOCTOR) -b manpage -a gen=$(abs_builddir)/docs/gen \
     -a version='$(VERSION)' -a manmanual=Lodge -a mansource='lodge $(VERSION)' \
     -a reproducible --failure-level=WARN -o $@
 .1.adoc.1:
+	$(MANPAGE) $<
+.3.adoc.3:
 	$(MANPAGE) $<
 .5.adoc.5:
 	$(MANPAGE) $<

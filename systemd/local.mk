@@ -22,4 +22,4 @@ TESTS += test/t0306-units.t test/t0307-hardening.t test/t0308-costs.t
 # Debian's packages: dpkg-buildpackage -b, from a clone or from the tarball.
 EXTRA_DIST += debian/changelog debian/control debian/copyright debian/rules debian/source/format \
     debian/lodge.install debian/lodge-agent.install debian/lodge-guest.install \
-    debian/lodge-slurm.install debian/lodge-guest.lintian-overrides
+    debian/lodge-slurm.install debian/lodge-dev.install debian/lodge-guest.lintian-overrides

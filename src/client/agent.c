@@ -10,12 +10,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/conf.h"
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/own.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "client/controller.h"
 
 #define SYSTEM_SOCKET "/run/lodge/agent.sock"
 enum { START_MS = 15000, SAID_MAX = 65536 };
@@ -112,31 +112,12 @@ int client_agent_open(struct rpc_client **out, struct err *err)
     return start(out, err);
 }
 
-static int open_lodged(struct rpc_client **out, struct err *err)
-{
-    AUTO_STR own = dirs_path(DIRS_RUN, "lodged.sock");
-    AUTO(conf) conf = NULL;
-    const char *named = getenv("LODGE_CONTROLLER_SOCKET");
-    if (!own)
-        return err_oom(err);
-    if (!str_empty(named))
-        return rpc_client_connect(named, out, err);
-    if (conf_load(NULL, &conf, err) < 0)
-        return -1;
-    const char *far = conf_text(conf, CONF_CONTROLLER);
-    AUTO_STR by_tcp = str_printf("tcp:%s", far);
-    if (!by_tcp)
-        return err_oom(err);
-    bool here = str_empty(far) || access(own, F_OK) == 0;
-    return rpc_client_connect(here ? own : by_tcp, out, err);
-}
-
 int client_agent_bring(const char *node, const char *image, struct err *err)
 {
     AUTO(rpc_client) hub = NULL;
     if (!node || !image)
         return 0;
-    if (open_lodged(&hub, err) < 0)
+    if (client_controller_open(&hub, err) < 0)
         return err_at(err, "node '%s' is reached by lodged", node);
     return rpc_client_call(hub, "image.bring",
                            json_pack("{s:s, s:s}", "image", image, "node", node), NULL,
@@ -176,7 +157,7 @@ int client_agent_open_node(const char *node, struct rpc_client **out, struct err
     if (!node)
         return client_agent_open(out, err);
     AUTO(rpc_client) hub = NULL;
-    if (open_lodged(&hub, err) < 0)
+    if (client_controller_open(&hub, err) < 0)
         return err_at(err, "node '%s' is reached by lodged", node);
     if (rpc_client_call(hub, "node.stream", json_pack("{s:s}", "node", node), NULL,
                         NULL, err) < 0)
