@@ -16,8 +16,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/plan.h"
@@ -79,6 +81,7 @@ struct jail {
     const char *source;
     bool readonly;
     char uid_map[40], gid_map[40];
+    int helper; /* of root's agent: writes the maps when it is told to; -1: none */
 };
 
 static int put(const char *path, const char *text)
@@ -139,6 +142,61 @@ static int make_readonly(const char *source)
     return mount(NULL, source, NULL, keep, NULL) < 0 ? -errno : 0;
 }
 
+/* Gives the process its ids in its namespace. */
+static int put_maps(const struct jail *j, pid_t pid)
+{
+    static const char *const files[] = {"setgroups", "uid_map", "gid_map"};
+    const char *const texts[] = {"deny", j->uid_map, j->gid_map};
+    int r = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(files) && r == 0; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, files[i]);
+        r = put(path, texts[i]);
+    }
+    return r;
+}
+
+/* In the child while it is root's: somebody must write its maps when it is not. It could
+ * itself, were it dumpable; but then its owner could look into this copy of our memory. */
+static int start_helper(void *arg)
+{
+    struct jail *j = arg;
+    int pair[2], r;
+    pid_t child = getpid(), pid;
+    if (!*j->uid_map || geteuid() != 0)
+        return 0;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0) {
+        close(pair[1]);
+        if (read(pair[0], &r, sizeof r) == sizeof r) {
+            r = put_maps(j, child);
+            if (write(pair[0], &r, sizeof r) < 0)
+                _exit(1);
+        }
+        _exit(0);
+    }
+    close(pair[0]);
+    j->helper = pair[1];
+    return 0;
+}
+
+static int ask_helper(const struct jail *j)
+{
+    int r = 0;
+    if (write(j->helper, &r, sizeof r) != sizeof r ||
+        read(j->helper, &r, sizeof r) != sizeof r)
+        r = -EIO;
+    close(j->helper);
+    /* Nobody else's child: gone before virtiofsd is there. */
+    while (wait(NULL) < 0 && errno == EINTR)
+        ;
+    return r;
+}
+
 /* In the child, which is the owner: a namespace in which it may chroot and mount, but
  * where only the owner exists. Root's own needs none. */
 static int enter(void *arg)
@@ -147,14 +205,8 @@ static int enter(void *arg)
     if (unshare(geteuid() ? CLONE_NEWUSER | CLONE_NEWNS : CLONE_NEWNS) < 0)
         return -errno;
     int r = 0;
-    /* After root's agent became the owner, /proc/self is root's as long as it may not be
-     * dumped; only for these three files, so that nobody looks into our memory. */
-    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-    if (*j->uid_map && ((r = put("/proc/self/setgroups", "deny")) < 0 ||
-                        (r = put("/proc/self/uid_map", j->uid_map)) < 0 ||
-                        (r = put("/proc/self/gid_map", j->gid_map)) < 0))
+    if (*j->uid_map && (r = j->helper < 0 ? put_maps(j, getpid()) : ask_helper(j)) < 0)
         return r;
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return -errno;
     if (j->readonly && (r = make_readonly(j->source)) < 0)
@@ -184,7 +236,7 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
         return -1;
     if (geteuid() == 0 && chown(s->socket, r->vm->uid, r->vm->gid) < 0)
         return err_sys(err, "'%s'", s->socket);
-    struct jail jail = {.source = s->source, .readonly = s->readonly};
+    struct jail jail = {.source = s->source, .readonly = s->readonly, .helper = -1};
     if (r->vm->uid || geteuid()) {
         snprintf(jail.uid_map, sizeof jail.uid_map, "%u %u 1", (unsigned)r->vm->uid,
                  (unsigned)r->vm->uid);
@@ -197,6 +249,7 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
                            .argv = argv,
                            .fd3 = &listen,
                            .cwd = "/",
+                           .before_ids = start_helper,
                            .in_child = enter,
                            .arg = &jail};
     if (stage_spawn(r, &p, NULL, err) < 0)

@@ -126,6 +126,12 @@ static int note_pid(void *arg)
     return c->proc->in_child ? c->proc->in_child(c->proc->arg) : 0;
 }
 
+static int before_ids(void *arg)
+{
+    const struct in_child *c = arg;
+    return c->proc->before_ids ? c->proc->before_ids(c->proc->arg) : 0;
+}
+
 static size_t make_env(const struct vt_run *r, char *mark, size_t mark_size,
                        const char **env)
 {
@@ -181,6 +187,7 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
                              .gid = r->vm->gid,
                              .groups = groups,
                              .ngroups = ngroups,
+                             .before_ids = before_ids,
                              .in_child = note_pid,
                              .arg = &in_child};
     AUTO_FD pidfd = -1;

@@ -20,7 +20,8 @@ struct stage_proc {
     const int *fd3;     /* becomes its descriptor 3; NULL: none */
     const char *device; /* it must be able to open this: it gets the device's group */
     const char *cwd;
-    int (*in_child)(void *arg); /* last before exec, see proc_spec; may be NULL */
+    int (*before_ids)(void *arg); /* both: see proc_spec; may be NULL */
+    int (*in_child)(void *arg);
     void *arg;
 };
 int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,

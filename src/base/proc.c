@@ -66,6 +66,8 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report)
     /* Also what our own parent let us inherit: some tools (dash) cannot write to a
      * descriptor above 9 that another had to use because of those. */
     close_range(spec->nfds > 3 ? spec->nfds : 3, ~0U, CLOSE_RANGE_CLOEXEC);
+    if (spec->before_ids && (r = spec->before_ids(spec->arg)) < 0)
+        return r;
     if (spec->set_ids && (setgroups(spec->ngroups, spec->groups) < 0 ||
                           setresgid(spec->gid, spec->gid, spec->gid) < 0 ||
                           setresuid(spec->uid, spec->uid, spec->uid) < 0))

@@ -24,8 +24,10 @@ struct proc_spec {
     gid_t gid;
     const gid_t *groups;
     size_t ngroups;
-    /* Called in the child last before exec, after fork: only async-signal-safe calls.
-     * A negative errno refuses. */
+    /* Called in the child, after fork: only async-signal-safe calls. A negative errno
+     * refuses. The first before the ids are changed (may be NULL), the other last before
+     * exec. */
+    int (*before_ids)(void *arg);
     int (*in_child)(void *arg);
     void *arg;
 };
