@@ -52,58 +52,8 @@ deploy() {
         {\"name\": \"p\", \"type\": \"fake\", \"image\": \"/dev/null\"}}"
 }
 
-# term SECONDS PYTHON -- COMMAND: the command in a terminal; PYTHON gets type(), see(),
-# resize() and signal() to play the person before it.
 term() {
-    python3 - "$@" <<'PYTHON'
-import fcntl, os, pty, re, select, signal as sig, struct, sys, termios, time
-limit, script, command = float(sys.argv[1]), sys.argv[2], sys.argv[4:]
-pid, fd = pty.fork()
-if pid == 0:
-    os.execvp(command[0], command)
-end, out = time.time() + limit, b''
-def more(wait=0.1):
-    global out
-    if select.select([fd], [], [], wait)[0]:
-        try:
-            out += os.read(fd, 65536)
-            return True
-        except OSError:
-            pass
-    return False
-def see(pattern):
-    global out
-    while True:
-        m = re.search(pattern.encode(), out)
-        if m:
-            out = out[m.end():]
-            return
-        if time.time() > end:
-            sys.exit('waited in vain for %r, had %r' % (pattern, out))
-        more()
-def type(text):
-    os.write(fd, text.encode())
-def resize(rows, cols):
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', rows, cols, 0, 0))
-def signal(name):
-    os.kill(pid, getattr(sig, name))
-def state(want):
-    while True:
-        with open('/proc/%d/stat' % pid) as f:
-            if f.read().split(') ')[1][0] == want:
-                return
-        if time.time() > end:
-            sys.exit('never came to state ' + want)
-        time.sleep(0.05)
-def status():
-    while time.time() < end:
-        more()
-        p, st = os.waitpid(pid, os.WNOHANG)
-        if p:
-            return os.waitstatus_to_exitcode(st)
-    sys.exit('did not end')
-exec(script)
-PYTHON
+    "$LODGE_TOP_SRCDIR"/test/vm/term "$@"
 }
 
 test_expect_success 'a fake VM is deployed' '

@@ -1,0 +1,15 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+test_description='the way into a real machine: bulk both ways, a terminal, many commands'
+. "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless ROOT
+lodge_prereq QEMU 'qemu-system-x86_64 or libvirtd is not installed' \
+    sh -c 'command -v qemu-system-x86_64 && command -v libvirtd'
+lodge_skip_all_unless QEMU
+. "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
+# The full measure: LODGE_TEST_MB=1024 LODGE_TEST_ROW=1000
+test_expect_success 'an image' 'vm_image'
+test_expect_success 'type qemu' '
+    "$LODGE_TOP_SRCDIR"/test/vm/ways qemu ${LODGE_TEST_MB:-64} ${LODGE_TEST_ROW:-50} >&3
+'
+test_done
