@@ -133,9 +133,21 @@ lodge_leftovers() (
     grep -lzsF "$1" /proc/[0-9]*/environ | sed 's,/proc/\([0-9]*\)/.*,\1,' | grep -vx "$$"
 )
 
+# Machines that a failed test left: processes can be found by our mark, but a container of
+# libvirt's, a link or a control group only its agent takes back.
+lodge_reclaim() (
+    LODGE_STATE_DIR=$LODGE_TEST_TMP/state
+    lodge_lock=$LODGE_STATE_DIR/agent.lock
+    ls "$LODGE_STATE_DIR"/agent/*.json || return
+    flock -n "$lodge_lock" true || kill "$(cat "$lodge_lock")"
+    timeout 20 flock "$lodge_lock" rm -f "$LODGE_STATE_DIR"/agent/*.json
+    timeout 120 lodge-agent --reclaim
+)
+
 lodge_end() {
     lodge_code=$?
     trap - EXIT
+    lodge_reclaim >/dev/null 2>&1
     # A test that started more than processes takes it away here, however it ends.
     if command -v lodge_take_away >/dev/null; then lodge_take_away >/dev/null 2>&1; fi
     for lodge_sig in TERM TERM KILL KILL; do
