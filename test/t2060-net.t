@@ -119,6 +119,6 @@ test_expect_success 'users name the bridges that the site lists, no others' '
     as lodge vm start "$PWD/site.xml" && lodge vm destroy -f br
 '
 test_expect_success 'nothing is left' '
-    lodge vm list && test -z "$(lodge vm list --noheader)" && ! ip -o link | grep -E ": lg[0-9a-f]{8}|: lgb" && ! ls "$LODGE_RUN_DIR"/vms/* 2>/dev/null
+    lodge vm list && test -z "$(lodge vm list --noheader)" && ! ip -o link | grep -E ": lg[0-9a-f]{10}|: lgb" && ! ls "$LODGE_RUN_DIR"/vms/* 2>/dev/null
 '
 test_done

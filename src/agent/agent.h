@@ -11,9 +11,9 @@ struct agent {
     sd_event *event;
     struct rpc_server *server;
     struct list vms;
-    char tag[4];      /* begins the id of each VM of this agent: see agent_tag() */
-    bool stay;        /* do not end when idle */
-    unsigned idle_ms; /* how long without VMs and calls until the end */
+    char tag[VM_TAG_LEN + 1]; /* begins the id of each VM of this agent: see load.c */
+    bool stay;                /* do not end when idle */
+    unsigned idle_ms;         /* how long without VMs and calls until the end */
     sd_event_source *idle;
     struct place_facts facts;
     bool facts_known;

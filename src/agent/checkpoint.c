@@ -255,7 +255,7 @@ static void take_id(struct agent *a, struct vm *vm, const char *saved)
 {
     agent_new_id(a, vm->id);
     if (strlen(saved) == VM_ID_LEN && strspn(saved, "0123456789abcdef") == VM_ID_LEN &&
-        !strncmp(saved, a->tag, 3) && !agent_find(a, 0, saved, NULL))
+        !strncmp(saved, a->tag, VM_TAG_LEN) && !agent_find(a, 0, saved, NULL))
         memcpy(vm->id, saved, VM_ID_LEN);
 }
 

@@ -21,14 +21,15 @@
 #include "profile/profile.h"
 
 /* Two agents on a machine (the system's, a test's) must not sweep each other's: the
- * first digits of an id say whose it is, by the state directory. */
+ * first digits of an id say whose it is, by the state directory. A million values: that
+ * two of a machine's few agents have the same is not to be expected. */
 static void make_tag(struct agent *a)
 {
     AUTO_STR dir = dirs_path(DIRS_STATE, NULL);
     uint32_t h = 2166136261u;
     for (const char *p = dir ? dir : ""; *p; p++)
         h = (h ^ (unsigned char)*p) * 16777619u;
-    snprintf(a->tag, sizeof a->tag, "%03x", (h ^ h >> 12) & 0xfff);
+    snprintf(a->tag, sizeof a->tag, "%0*x", VM_TAG_LEN, (h ^ h >> 20) & 0xfffff);
 }
 
 static int load_row(struct agent *a, const char *path, struct err *err)

@@ -24,7 +24,7 @@ void agent_new_id(const struct agent *a, char id[VM_ID_LEN + 1])
         if (getrandom(b, sizeof b, 0) != sizeof b)
             memset(b, 0, sizeof b);
         for (int i = 0; i < VM_ID_LEN; i++)
-            id[i] = i < 3 ? a->tag[i] : hex[b[i] & 15];
+            id[i] = i < VM_TAG_LEN ? a->tag[i] : hex[b[i] & 15];
         id[VM_ID_LEN] = '\0';
     } while (agent_find((struct agent *)a, 0, id, NULL));
 }

@@ -14,17 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/str.h"
 
 #define ROOT "/sys/fs/cgroup"
 /* Beyond the guest's memory: the hypervisor itself, page tables, virtiofsd. */
-enum { OVERHEAD = 256 << 20, GONE_MS = 5000 };
+enum { OVERHEAD = 256 << 20, GONE_MS = 5000, ABANDONED_S = 1800 };
 
 static const char *const v1[] = {"memory", "cpu", "cpuacct"};
+/* Where groups of our own may be. */
+static const char *const tops[] = {ROOT, ROOT "/memory", ROOT "/cpu", ROOT "/cpuacct"};
 
 static int put(const char *dir, const char *file, const char *text, struct err *err)
 {
@@ -193,8 +197,6 @@ static int remove_group(const char *dir, struct err *err)
 
 int cgroup_clear(struct vt_run *r, struct err *err)
 {
-    static const char *const tops[] = {ROOT, ROOT "/memory", ROOT "/cpu",
-                                       ROOT "/cpuacct"};
     int ret = 0;
     for (size_t i = 0; i < ARRAY_SIZE(tops); i++) {
         AUTO_STR dir = str_printf("%s/lodge/%s", tops[i], r->vm->id);
@@ -212,4 +214,29 @@ int cgroup_clear(struct vt_run *r, struct err *err)
             rmdir(child); /* another VM of the job may be in it */
     }
     return ret;
+}
+
+static void sweep_in(const char *top)
+{
+    struct stat st;
+    AUTO_STR parent = str_printf("%s/lodge", top);
+    DIR *d = parent ? opendir(parent) : NULL;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (strlen(e->d_name) != VM_ID_LEN ||
+            strspn(e->d_name, "0123456789abcdef") != VM_ID_LEN)
+            continue;
+        /* One with a process in it does not go: EBUSY. */
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISDIR(st.st_mode) && st.st_mtime + ABANDONED_S < time(NULL) &&
+            unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR) == 0)
+            log_info(NULL, "swept control group '%s/%s'", parent, e->d_name);
+    }
+    if (d)
+        closedir(d);
+}
+
+void cgroup_sweep(void)
+{
+    for (size_t i = 0; geteuid() == 0 && i < ARRAY_SIZE(tops); i++)
+        sweep_in(tops[i]);
 }

@@ -316,3 +316,35 @@ int net_clear(struct vt_run *r, struct err *err)
     }
     return 0;
 }
+
+/* Is it a network of a VM that has a row? */
+static bool is_wanted(const struct agent *a, const char *name)
+{
+    struct vm *vm;
+    list_each (vm, &a->vms, in)
+        for (size_t i = 0; i < vm->profile->nic_count; i++) {
+            char bridge[16];
+            plan_bridge(vm, i, bridge);
+            if (!strcmp(bridge, name))
+                return true;
+        }
+    return false;
+}
+
+size_t net_sweep(const struct agent *a, bool remove)
+{
+    size_t n = 0;
+    char prefix[16];
+    snprintf(prefix, sizeof prefix, "lgb%s", a->tag);
+    DIR *d = geteuid() == 0 ? opendir("/sys/class/net") : NULL;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (!str_starts(e->d_name, prefix) || is_wanted(a, e->d_name))
+            continue;
+        n++;
+        if (remove && is_empty_bridge(e->d_name))
+            ip(NULL, "link", "del", e->d_name, NULL);
+    }
+    if (d)
+        closedir(d);
+    return n;
+}

@@ -35,7 +35,7 @@ static uint32_t hash(const char *s)
 /* An isolated network is its owner's, or its job's: nobody else's has the same name. */
 uint32_t plan_network(const struct vm *vm, const struct profile_nic *nic)
 {
-    AUTO_STR key = str_printf("%.3s/%u/%s/%s", vm->id, (unsigned)vm->uid,
+    AUTO_STR key = str_printf("%.*s/%u/%s/%s", VM_TAG_LEN, vm->id, (unsigned)vm->uid,
                               vm->job ? vm->job : "", nic->network ? nic->network : "");
     return key ? hash(key) : 0;
 }
@@ -46,7 +46,8 @@ void plan_bridge(const struct vm *vm, size_t i, char bridge[16])
     bridge[0] = '\0';
     switch (nic->type) {
     case PROFILE_NIC_ISOLATED:
-        snprintf(bridge, 16, "lgb%.3s%05x", vm->id, plan_network(vm, nic) & 0xfffff);
+        snprintf(bridge, 16, "lgb%.*s%07x", VM_TAG_LEN, vm->id,
+                 plan_network(vm, nic) & 0xfffffff);
         break;
     case PROFILE_NIC_TAP_NAT:
         snprintf(bridge, 16, "lgn0");

@@ -37,7 +37,8 @@ static void note(struct sweep *s, const char *at)
 {
     char id[VM_ID_LEN + 1] = {0};
     struct vm *vm;
-    if (strspn(at, "0123456789abcdef") < VM_ID_LEN || strncmp(at, s->agent->tag, 3))
+    if (strspn(at, "0123456789abcdef") < VM_ID_LEN ||
+        strncmp(at, s->agent->tag, VM_TAG_LEN))
         return;
     memcpy(id, at, VM_ID_LEN);
     list_each (vm, &s->agent->vms, in)
@@ -193,6 +194,7 @@ static int sweep_work(void *arg, work_tell_f tell, json_t **out, struct err *err
         if (r < 0)
             ret = err_set(err, why.code, "%s: %s", s->ids[i], why.text);
     }
+    net_sweep(s->agent, true);
     return ret;
 }
 
@@ -216,6 +218,7 @@ void reclaim_start(struct agent *a)
         return;
     s->agent = a;
     look(s);
+    cgroup_sweep();
     struct work_spec spec = {.event = a->event,
                              .what = "the sweep",
                              .run = sweep_work,
@@ -225,7 +228,7 @@ void reclaim_start(struct agent *a)
                              .done_arg = s,
                              .timeout_ms = SWEEP_MS};
     struct work *w;
-    if (!s->n || work_start(&spec, &w, NULL) < 0)
+    if ((!s->n && !net_sweep(a, false)) || work_start(&spec, &w, NULL) < 0)
         free(s);
 }
 
@@ -246,6 +249,7 @@ int reclaim_print(struct agent *a, struct err *err)
     int r = agent_read(a, err);
     if (r == 0) {
         look(s);
+        cgroup_sweep();
         r = sweep_work(s, print, NULL, err);
     }
     free(s);

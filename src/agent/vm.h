@@ -32,7 +32,9 @@ enum vm_stage {
         STAGE_COUNT
 };
 
-enum { VM_ID_LEN = 8 };
+/* An id begins with its agent's tag (load.c); an interface's name, "lgID.N", has
+ * room for two digits more. */
+enum { VM_TAG_LEN = 5, VM_ID_LEN = 10 };
 
 struct vm {
     struct list in; /* agent->vms */

@@ -92,7 +92,7 @@ static struct profile *profile_of(enum profile_type type, uint64_t memory)
 
 static void test_rows(void **state)
 {
-    AUTO(vm) vm = vm_of("abc01234", "one", profile_of(PROFILE_QEMU, 1 << 28));
+    AUTO(vm) vm = vm_of("abcde01234", "one", profile_of(PROFILE_QEMU, 1 << 28));
     vm->uid = 1000;
     vm->job = strdup("42");
     vm->state = VM_PAUSED;
@@ -300,13 +300,13 @@ static void test_domains(void **state)
     for (int t = 0; t < PROFILE_TYPE_COUNT; t++) {
         if (!vt_dialect_of(t))
             continue;
-        AUTO(vm) vm = vm_of("abc01234", "it & that", full_profile(t));
+        AUTO(vm) vm = vm_of("abcde01234", "it & that", full_profile(t));
         vm->uid = 1000;
         vm->gid = 100;
         AUTO(plan) plan = NULL;
         AUTO_STR xml = NULL;
         struct err err = {0};
-        if (plan_make(vm, &image, "/run/vms/abc01234", &plan, &err) < 0 ||
+        if (plan_make(vm, &image, "/run/vms/abcde01234", &plan, &err) < 0 ||
             vt_xml(plan, &xml, &err) < 0)
             fail_msg("%s", err.text);
         if (!vt_dialect_of(t)->container) { /* what is numbered in the guest */

@@ -1,29 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-dist_check_SCRIPTS += test/t0061-domain.t \
+agent_tests = test/t0061-domain.t \
     test/t1060-users.t \
     test/t1061-malice.t \
     test/t1062-kill.t \
+    test/t1063-reclaim.t \
     test/t1070-ckpt.t \
     test/t2000-conform.t \
     test/t2060-net.t \
     test/t2061-user.t \
     test/t2062-libvirtd.t \
-    test/t2100-ckpt.t \
+    test/t2063-ways.t
+# Minutes of emulated machines; not run often enough yet to be in every run.
+agent_tests_more = test/t2100-ckpt.t \
     test/t2110-freeze.t \
     test/t3060-lab-vm.t \
     test/t3062-lab-kill.t
-TESTS += test/t0061-domain.t \
-    test/t1060-users.t \
-    test/t1061-malice.t \
-    test/t1062-kill.t \
-    test/t1070-ckpt.t \
-    test/t2000-conform.t \
-    test/t2060-net.t \
-    test/t2061-user.t \
-    test/t2062-libvirtd.t
-# t2100, t2110: minutes of emulated machines; not run often enough yet to be in every run.
-TESTS_MORE += test/t2100-ckpt.t test/t2110-freeze.t test/t3060-lab-vm.t test/t3062-lab-kill.t
-dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills
+dist_check_SCRIPTS += $(agent_tests) $(agent_tests_more)
+TESTS += $(agent_tests)
+TESTS_MORE += $(agent_tests_more)
+dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills test/vm/term test/vm/ways
 dist_noinst_DATA += test/vm/lib.sh
 
 check_PROGRAMS += test/unit/agent.tap
