@@ -58,6 +58,15 @@ static int read_from(struct reader *r, xmlNode *node)
         read_attr(r, node, "mirror", &d->mirror) < 0 ||
         read_attr(r, node, "components", &d->components) < 0)
         return -1;
+    AUTO_STR rpm = NULL;
+    if (read_attr(r, node, "rpm", &rpm) < 0)
+        return -1;
+    if (rpm)
+        return read_bad(
+            r, node,
+            "<from rpm=\"%s\">: roots of rpm packages are not made yet; make "
+            "one with dnf --installroot and say directory=",
+            rpm);
     int kinds = d->suite != NULL;
     for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
         AUTO_STR before = d->source;
@@ -310,7 +319,7 @@ const struct element image_def_elements[] = {
     {"description", read_description, "", false},
     {"kind", read_kind, "", false},
     {"from", read_from,
-     " suite mirror components oci docker-archive tar directory raw qcow2 ", false},
+     " suite mirror components oci docker-archive tar directory raw qcow2 rpm ", false},
     {"packages", read_packages, "", true},
     {"prune", read_prune, "", false},
     {"file", read_file, " path mode owner source target ", true},
