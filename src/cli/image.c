@@ -74,10 +74,13 @@ static int find_definition(const char *arg, char **out, struct err *err)
                    arg, arg);
 }
 
-static void show_progress(void *arg, const char *step, bool end, uint64_t ms)
+static void show_progress(void *arg, const char *step, bool end, uint64_t ms,
+                          uint64_t bytes)
 {
+    char size[16] = "";
     if (end)
-        fprintf(stderr, "\r%-10s %6.1f s\n", step, ms / 1000.0);
+        fprintf(stderr, "\r%-10s %6.1f s %8s\n", step, ms / 1000.0,
+                bytes ? str_from_bytes(bytes, size, sizeof size) : "");
     else
         fprintf(stderr, "%-10s ...", step);
     fflush(stderr);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -103,28 +104,90 @@ static int step_kernel(struct build *b, struct err *err)
 
 /* ---- the table ------------------------------------------------------------------- */
 
+/* What steps have made, to be told; 0 if it cannot be known. */
+static uint64_t bytes_of(const char *path)
+{
+    struct stat st;
+    return path && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+static uint64_t bytes_packages(const struct build *b)
+{
+    uint64_t n = b->pkgs ? b->pkgs->kernel.size : 0;
+    for (size_t i = 0; b->pkgs && i < b->pkgs->count; i++)
+        n += b->pkgs->item[i].size;
+    return n;
+}
+
+static uint64_t bytes_kernel(const struct build *b)
+{
+    AUTO_STR path = b->kernel ? str_printf("%s/vmlinux", b->kernel->dir) : NULL;
+    return bytes_of(path);
+}
+
+static uint64_t bytes_layer(const struct build *b)
+{
+    return bytes_of(b->def->from == FROM_DEBIAN ? b->layer : NULL);
+}
+
+/* The tmpfs of the sandbox has little else. */
+static uint64_t bytes_tree(const struct build *b)
+{
+    struct statvfs fs;
+    return statvfs(b->fs, &fs) < 0 ? 0
+                                   : (fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_frsize;
+}
+
+static uint64_t bytes_initramfs(const struct build *b)
+{
+    AUTO_STR path = str_printf("%s/initramfs", b->out);
+    return bytes_of(path);
+}
+
+static uint64_t bytes_root(const struct build *b)
+{
+    AUTO_STR path = str_printf("%s/%s", b->out, b->def->root_format);
+    return bytes_of(path);
+}
+
+static uint64_t bytes_outputs(const struct build *b)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < b->def->outputs.count; i++) {
+        AUTO_STR path = str_printf("%s/%s", b->out, b->def->outputs.item[i]);
+        n += bytes_of(path);
+    }
+    return n;
+}
+
 static const struct step {
     const char *name;
     int (*run)(struct build *b, struct err *err);
+    uint64_t (*bytes)(const struct build *b);
     bool inside;
     const char *what; /* for the plan */
 } steps[] = {
-    {"resolve", step_resolve, false, "choose packages: the lock, or apt"},
-    {"fetch", step_fetch, false, "bring missing packages into the cache, by SHA256"},
-    {"kernel", step_kernel, false, "take vmlinux and modules out of the package"},
-    {"bootstrap", step_bootstrap, true, "install the packages into a layer"},
-    {"unpack", step_unpack, true, "unpack the layer"},
-    {"modules", step_modules, true, "copy kernel modules"},
-    {"files", step_files, true, "write files and links"},
-    {"units", step_units, true, "enable, disable and mask units"},
-    {"run", step_run, true, "run programs in the root"},
-    {"guest", step_guest, true, "put lodge-guest into the root"},
-    {"prune", step_prune, true, "remove what is not needed or secret"},
-    {"secrets", step_secrets, true, "check that no secret is left"},
-    {"list", step_list, true, "list every file with its hash"},
-    {"initramfs", step_initramfs, true, "stage-1 and the first modules"},
-    {"root", step_root, true, "write the root file system"},
-    {"outputs", step_outputs, true, "write other formats"},
+    {"resolve", step_resolve, bytes_packages, false,
+     "choose packages: the lock, or apt"},
+    {"fetch", step_fetch, bytes_packages, false,
+     "bring missing packages into the cache, by SHA256"},
+    {"kernel", step_kernel, bytes_kernel, false,
+     "take vmlinux and modules out of the package"},
+    {"bootstrap", step_bootstrap, bytes_layer, true,
+     "install the packages into a layer"},
+    {"unpack", step_unpack, bytes_tree, true, "unpack the layer"},
+    {"modules", step_modules, bytes_tree, true, "copy kernel modules"},
+    {"files", step_files, bytes_tree, true, "write files and links"},
+    {"units", step_units, NULL, true, "enable, disable and mask units"},
+    {"run", step_run, bytes_tree, true, "run programs in the root"},
+    {"guest", step_guest, bytes_tree, true, "put lodge-guest into the root"},
+    {"prune", step_prune, bytes_tree, true, "remove what is not needed or secret"},
+    {"secrets", step_secrets, NULL, true, "check that no secret is left"},
+    {"list", step_list, NULL, true, "list every file with its hash"},
+    {"initramfs", step_initramfs, bytes_initramfs, true,
+     "stage-1 and the first modules"},
+    {"root", step_root, bytes_root, true, "write the root file system"},
+    {"outputs", step_outputs, bytes_outputs, true, "write other formats"},
 };
 
 static int run_steps(struct build *b, bool inside, struct err *err)
@@ -134,14 +197,15 @@ static int run_steps(struct build *b, bool inside, struct err *err)
             continue;
         uint64_t start = clock_ms();
         if (b->opt->progress)
-            b->opt->progress(b->opt->arg, steps[i].name, false, 0);
+            b->opt->progress(b->opt->arg, steps[i].name, false, 0, 0);
         run_note(&b->run, "== %s: %s", steps[i].name, steps[i].what);
         if (steps[i].run(b, err) < 0) {
             run_note(&b->run, "== %s failed", steps[i].name);
             return err_at(err, "step '%s'", steps[i].name);
         }
         if (b->opt->progress)
-            b->opt->progress(b->opt->arg, steps[i].name, true, clock_ms() - start);
+            b->opt->progress(b->opt->arg, steps[i].name, true, clock_ms() - start,
+                             steps[i].bytes ? steps[i].bytes(b) : 0);
     }
     return 0;
 }

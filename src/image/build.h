@@ -14,8 +14,10 @@ struct build_options {
     bool no_cache;    /* do not use what an earlier build left (packages excepted) */
     bool rootless;    /* in a user namespace; always so without root */
     bool check;       /* build twice, compare */
-    /* Told at the begin (end false) and the end of each step; may be NULL. */
-    void (*progress)(void *arg, const char *step, bool end, uint64_t ms);
+    /* Told at the begin (end false) and the end of each step, then with what it took and
+     * the size of what it made (0: nothing to weigh); may be NULL. */
+    void (*progress)(void *arg, const char *step, bool end, uint64_t ms,
+                     uint64_t bytes);
     void *arg;
 };
 
