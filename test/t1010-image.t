@@ -3,39 +3,22 @@
 test_description='images: build, boot, compare, break, import and export them'
 . "$LODGE_TOP_SRCDIR/test/lib.sh"
 
-# Packages are kept between runs; the rest of the cache is the test's own.
-keep=${LODGE_TEST_IMAGE_CACHE:-$lodge_home/.cache/lodge/test-images}
-mkdir -p "$keep/debs" "$LODGE_CACHE_DIR/images"
-ln -s "$keep/debs" "$LODGE_CACHE_DIR/images/debs"
-
-mirror() {
-    set -- $(apt-get download --print-uris base-files | grep "^'") &&
-        /usr/lib/apt/apt-helper download-file "$(echo "$1" | tr -d "'")" \
-            "$LODGE_TEST_TMP/probe.deb"
-}
+. "$LODGE_TOP_SRCDIR/test/image/lib.sh"
 tools() {
     for tool in mmdebstrap mkfs.erofs mksquashfs veritysetup qemu-img fsck.erofs; do
         command -v $tool || return 1
     done
 }
-lodge_skip_all_unless ROOT
-lodge_prereq MIRROR 'no package mirror can be reached' mirror
-lodge_skip_all_unless MIRROR
 lodge_prereq TOOLS 'mmdebstrap, erofs-utils, squashfs-tools, cryptsetup-bin or qemu-utils is missing' tools
 lodge_skip_all_unless TOOLS
-lodge_prereq QEMU 'qemu-system-x86_64 is missing' command -v qemu-system-x86_64
 lodge_prereq OCI 'umoci is missing' command -v umoci
-lodge_prereq BUSYBOX 'busybox-static is missing' test -x /bin/busybox
 
 sum() { # IMAGE OUTPUT
     lodge image show "$1" |
         jq -r ".content.outputs.$2.sha256"
 }
 blob() { echo "$LODGE_STATE_DIR/images/blobs/sha256/$(sum "$1" "$2")"; }
-digest() { lodge image list --json | jq -r ".data[] | select(.name == \"$1\") | .digest" | tail -n 1; }
-boot() { lodge image boot "$@" --timeout 240 --memory 512M; }
 
-mkdir -p tiny/bin && cp /bin/busybox tiny/bin/ && ln -s busybox tiny/bin/sh
 cp "$LODGE_TOP_SRCDIR/test/data/image/tiny.xml" "$LODGE_TOP_SRCDIR/test/data/image/clone.xml" .
 
 test_expect_success 'a plan is printed and nothing is done' '

@@ -3,35 +3,18 @@
 test_description='images: locks, other users, every format and mode of the root'
 . "$LODGE_TOP_SRCDIR/test/lib.sh"
 
-# Packages are kept between runs; the rest of the cache is the test's own.
-keep=${LODGE_TEST_IMAGE_CACHE:-$lodge_home/.cache/lodge/test-images}
-mkdir -p "$keep/debs" "$LODGE_CACHE_DIR/images"
-ln -s "$keep/debs" "$LODGE_CACHE_DIR/images/debs"
-
-mirror() {
-    set -- $(apt-get download --print-uris base-files | grep "^'") &&
-        /usr/lib/apt/apt-helper download-file "$(echo "$1" | tr -d "'")" \
-            "$LODGE_TEST_TMP/probe.deb"
-}
+. "$LODGE_TOP_SRCDIR/test/image/lib.sh"
 tools() {
     for tool in mmdebstrap mkfs.erofs mksquashfs qemu-img debugfs setpriv unshare newuidmap; do
         command -v $tool || return 1
     done
 }
-lodge_skip_all_unless ROOT
-lodge_prereq MIRROR 'no package mirror can be reached' mirror
-lodge_skip_all_unless MIRROR
 lodge_prereq TOOLS 'mmdebstrap, erofs-utils, squashfs-tools, qemu-utils, e2fsprogs or uidmap is missing' tools
 lodge_skip_all_unless TOOLS
-lodge_prereq QEMU 'qemu-system-x86_64 is missing' command -v qemu-system-x86_64
 lodge_prereq SKOPEO 'skopeo or umoci is missing' sh -c 'command -v skopeo && command -v umoci'
-lodge_prereq BUSYBOX 'busybox-static is missing' test -x /bin/busybox
 lodge_skip_all_unless BUSYBOX
 
-digest() { lodge image list --json | jq -r ".data[] | select(.name == \"$1\") | .digest" | tail -n 1; }
 outputs() { lodge image show "$1" | jq -S .content.outputs; }
-boot() { lodge image boot "$@" --timeout 240 --memory 512M; }
-mkdir -p tiny/bin && cp /bin/busybox tiny/bin/ && ln -s busybox tiny/bin/sh
 
 # Somebody without root who may use ids: in a mount namespace of its own, so that the
 # machine's /etc/subuid stays as it is.

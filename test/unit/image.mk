@@ -8,6 +8,7 @@ test_unit_image_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
 test_unit_image_tap_LDADD = src/image/libimage.la $(CMOCKA_LIBS)
 dist_check_SCRIPTS += test/t1010-image.t test/t1011-image-ways.t test/t2010-clones.t \
     test/t3020-image-lab.t test/t3021-host-node.t
+dist_noinst_DATA += test/image/lib.sh
 TESTS += test/t1010-image.t test/t1011-image-ways.t test/t2010-clones.t
 TESTS_MORE += test/t3020-image-lab.t test/t3021-host-node.t
 
