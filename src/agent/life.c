@@ -2,7 +2,7 @@
 /* The life of a VM; see the header. What must stay true: the row on disk is never
  * behind an action under way; at most one action a VM; an end always passes through
  * VT_DESTROY, which takes everything back. */
-#include "agent/life.h"
+#include "agent/life_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,17 +20,13 @@
 #include "base/proc.h"
 
 enum {
-    GRACE_MS = 30000,         /* for a guest to shut down */
-    LEASE_MS = 30000,         /* for a holder to come back after our restart */
-    DESTROY_MS = 60000,       /* for one try to take a VM down */
-    STAGE_MS = 300000,        /* staging and start, without the guest's own boot */
-    CUT_MS = 6 * 3600 * 1000, /* all of a checkpoint */
+    GRACE_MS = 30000,  /* for a guest to shut down */
+    LEASE_MS = 30000,  /* for a holder to come back after our restart */
+    STAGE_MS = 300000, /* staging and start, without the guest's own boot */
     RETRY_MAX_MS = 30000
 };
 
-static void start_destroy(struct vm *vm);
-
-static struct log_ctx ctx_of(const struct vm *vm)
+struct log_ctx life_ctx(const struct vm *vm)
 {
     return (struct log_ctx){.job = vm->job, .vm = vm->name};
 }
@@ -54,7 +50,7 @@ static void emit(struct vm *vm, const char *event)
         json_decref(data);
 }
 
-static int step(struct vm *vm, enum vm_event ev, struct err *err)
+int life_step(struct vm *vm, enum vm_event ev, struct err *err)
 {
     enum vm_state was = vm->state, to;
     if (state_next(was, ev, &to, err) < 0)
@@ -64,7 +60,7 @@ static int step(struct vm *vm, enum vm_event ev, struct err *err)
         vm->state = was;
         return err_at(err, "VM '%s'", vm->name);
     }
-    struct log_ctx ctx = ctx_of(vm);
+    struct log_ctx ctx = life_ctx(vm);
     if (was != to)
         log_info(&ctx, "%s -> %s", state_name(was), state_name(to));
     emit(vm, "vm.state");
@@ -72,13 +68,13 @@ static int step(struct vm *vm, enum vm_event ev, struct err *err)
 }
 
 /* For what cannot be refused: a full disk must not keep a VM from being stopped. */
-static void force_step(struct vm *vm, enum vm_event ev)
+void life_force_step(struct vm *vm, enum vm_event ev)
 {
     struct err err;
     enum vm_state to;
-    if (step(vm, ev, &err) == 0)
+    if (life_step(vm, ev, &err) == 0)
         return;
-    struct log_ctx ctx = ctx_of(vm);
+    struct log_ctx ctx = life_ctx(vm);
     log_error(&ctx, "%s", err.text);
     if (state_next(vm->state, ev, &to, &err) == 0)
         vm->state = to;
@@ -87,13 +83,13 @@ static void force_step(struct vm *vm, enum vm_event ev)
 static void save(struct vm *vm)
 {
     struct err err;
-    struct log_ctx ctx = ctx_of(vm);
+    struct log_ctx ctx = life_ctx(vm);
     if (vm_save(vm, &err) < 0)
         log_error(&ctx, "row not written: %s", err.text);
 }
 
-static int act(struct vm *vm, enum vt_verb verb, const char *what, unsigned timeout_ms,
-               work_note_f note, work_done_f done, struct err *err)
+int life_act(struct vm *vm, enum vt_verb verb, const char *what, unsigned timeout_ms,
+             work_note_f note, work_done_f done, struct err *err)
 {
     if (vm->work)
         return err_set(err, E_BUSY, "VM '%s' is busy with another action", vm->name);
@@ -151,14 +147,14 @@ static void forget(struct vm *vm)
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *arg)
 {
-    start_destroy(arg);
+    life_take_down(arg);
     return 0;
 }
 
 static void on_destroyed(void *arg, json_t *result, const struct err *why)
 {
     struct vm *vm = arg;
-    struct log_ctx ctx = ctx_of(vm);
+    struct log_ctx ctx = life_ctx(vm);
     vm->work = NULL;
     if (why) {
         uint64_t wait = 1000ull << (vm->retries < 5 ? vm->retries : 5);
@@ -176,7 +172,7 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
     json_object_clear(vm->vt);
     json_decref(move(vm->cut));
     vm->stages[STAGE_ENDED] = clock_wall_ms();
-    force_step(vm, vm->failing ? EV_FAIL : EV_CLEANED);
+    life_force_step(vm, vm->failing ? EV_FAIL : EV_CLEANED);
     agent_touch(vm->agent);
     if (vm->doomed)
         forget(vm);
@@ -184,32 +180,31 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
         life_notify(vm);
 }
 
-static void cut_told(struct vm *vm, json_t *result, const struct err *why);
-
-static void start_destroy(struct vm *vm)
+void life_take_down(struct vm *vm)
 {
     struct err err;
-    cut_told(vm, NULL, NULL);
+    life_cut_told(vm, NULL, NULL);
     set_timer(vm, &vm->timer, 0, NULL);
     set_timer(vm, &vm->limit, 0, NULL);
     vm->pid_watch = sd_event_source_disable_unref(vm->pid_watch);
     work_cancel(move(vm->work));
     guest_close(vm);
     vm->forced = true;
-    if (act(vm, VT_DESTROY, "destroy", DESTROY_MS, NULL, on_destroyed, &err) < 0)
+    if (life_act(vm, VT_DESTROY, "destroy", LIFE_DESTROY_MS, NULL, on_destroyed, &err) <
+        0)
         on_destroyed(vm, NULL, &err);
 }
 
 static void fail_with(struct vm *vm, const struct err *why, enum vm_event ev)
 {
-    struct log_ctx ctx = ctx_of(vm);
+    struct log_ctx ctx = life_ctx(vm);
     if (!vm->why.code) {
         vm->why = *why;
         log_warn(&ctx, "failed: %s", why->text);
     }
     vm->failing = true;
-    force_step(vm, ev);
-    start_destroy(vm);
+    life_force_step(vm, ev);
+    life_take_down(vm);
     life_notify(vm);
 }
 
@@ -224,7 +219,7 @@ static void died(struct vm *vm)
     vm->pid_watch = sd_event_source_disable_unref(vm->pid_watch);
     if (vm->state == VM_STOPPING) {
         if (!vm->forced)
-            start_destroy(vm);
+            life_take_down(vm);
         return;
     }
     struct err why;
@@ -233,8 +228,8 @@ static void died(struct vm *vm)
         return;
     }
     /* It powered itself off: an end like any other. */
-    force_step(vm, EV_DIED);
-    start_destroy(vm);
+    life_force_step(vm, EV_DIED);
+    life_take_down(vm);
     life_notify(vm);
 }
 
@@ -270,7 +265,7 @@ static bool watch(struct vm *vm)
 
 static int on_grace_over(sd_event_source *source, uint64_t usec, void *arg)
 {
-    start_destroy(arg);
+    life_take_down(arg);
     return 0;
 }
 
@@ -279,7 +274,7 @@ static void on_powerdown(void *arg, json_t *result, const struct err *why)
     struct vm *vm = arg;
     vm->work = NULL;
     if (why)
-        start_destroy(vm);
+        life_take_down(vm);
 }
 
 int life_stop(struct vm *vm, bool grace, bool doom, struct err *err)
@@ -293,20 +288,20 @@ int life_stop(struct vm *vm, bool grace, bool doom, struct err *err)
     }
     bool again = vm->state == VM_STOPPING;
     bool was_running = vm->state == VM_RUNNING;
-    if (step(vm, EV_STOP, err) < 0)
+    if (life_step(vm, EV_STOP, err) < 0)
         return -1;
     if (again && (grace || vm->forced))
         return 0;
-    cut_told(vm, NULL, NULL);
+    life_cut_told(vm, NULL, NULL);
     work_cancel(move(vm->work));
     if (grace && was_running && guest_shutdown(vm)) {
         set_timer(vm, &vm->timer, GRACE_MS, on_grace_over);
     } else if (grace && was_running && vt_find(vm->profile->type)->powerdown &&
-               act(vm, VT_POWERDOWN, "power down", DESTROY_MS, NULL, on_powerdown,
-                   NULL) == 0) {
+               life_act(vm, VT_POWERDOWN, "power down", LIFE_DESTROY_MS, NULL,
+                        on_powerdown, NULL) == 0) {
         set_timer(vm, &vm->timer, GRACE_MS, on_grace_over);
     } else {
-        start_destroy(vm);
+        life_take_down(vm);
     }
     life_notify(vm);
     return 0;
@@ -330,7 +325,7 @@ static int on_not_ready(sd_event_source *source, uint64_t usec, void *arg)
 static int on_limit(sd_event_source *source, uint64_t usec, void *arg)
 {
     struct vm *vm = arg;
-    struct log_ctx ctx = ctx_of(vm);
+    struct log_ctx ctx = life_ctx(vm);
     log_info(&ctx, "its time is over");
     if (!vm->why.code)
         err_set(&vm->why, E_TIMEOUT, "stopped after its time limit of %u s",
@@ -355,7 +350,7 @@ void life_guest_up(struct vm *vm)
     /* It has new keys now; when we come again it keeps them. */
     json_object_del(json_object_get(vm->vt, "identity"), "clone");
     set_timer(vm, &vm->timer, 0, NULL);
-    force_step(vm, EV_UP);
+    life_force_step(vm, EV_UP);
     life_notify(vm);
 }
 
@@ -385,7 +380,7 @@ static void on_boot_note(void *arg, json_t *note)
     if (!stage || strcmp(stage, "staged") || vm->state != VM_STAGING)
         return;
     vm->stages[STAGE_STAGED] = clock_wall_ms();
-    force_step(vm, EV_STAGED);
+    life_force_step(vm, EV_STAGED);
 }
 
 static void on_booted(void *arg, json_t *result, const struct err *why)
@@ -418,14 +413,14 @@ static void on_booted(void *arg, json_t *result, const struct err *why)
 static int start_boot(struct vm *vm, struct err *err)
 {
     images_hold(vm);
-    return act(vm, VT_BOOT, "boot", STAGE_MS, on_boot_note, on_booted, err);
+    return life_act(vm, VT_BOOT, "boot", STAGE_MS, on_boot_note, on_booted, err);
 }
 
 int life_boot(struct vm *vm, struct err *err)
 {
     if (vm->state == VM_STAGING || vm->state == VM_BOOTING || vm->state == VM_RUNNING)
         return 0;
-    if (step(vm, EV_BOOT, err) < 0)
+    if (life_step(vm, EV_BOOT, err) < 0)
         return -1;
     uint64_t defined = vm->stages[STAGE_DEFINED];
     memset(vm->stages, 0, sizeof vm->stages);
@@ -450,7 +445,7 @@ static void on_paused(void *arg, json_t *result, const struct err *why)
     vm->work = NULL;
     if (why) {
         vm->act = *why;
-        force_step(vm, vm->state == VM_PAUSED ? EV_RESUME : EV_PAUSE);
+        life_force_step(vm, vm->state == VM_PAUSED ? EV_RESUME : EV_PAUSE);
     } else if (vm->state == VM_RUNNING) {
         guest_set_clock(vm);
     }
@@ -466,140 +461,14 @@ int life_pause(struct vm *vm, bool pause, struct err *err)
         return err_set(err, E_UNAVAIL, "type '%s' cannot pause", ops->name);
     if (vm->work)
         return err_set(err, E_BUSY, "VM '%s' is busy with another action", vm->name);
-    if (step(vm, pause ? EV_PAUSE : EV_RESUME, err) < 0)
+    if (life_step(vm, pause ? EV_PAUSE : EV_RESUME, err) < 0)
         return -1;
-    if (act(vm, pause ? VT_PAUSE : VT_RESUME, pause ? "pause" : "resume", DESTROY_MS,
-            NULL, on_paused, err) < 0) {
-        force_step(vm, pause ? EV_RESUME : EV_PAUSE);
+    if (life_act(vm, pause ? VT_PAUSE : VT_RESUME, pause ? "pause" : "resume",
+                 LIFE_DESTROY_MS, NULL, on_paused, err) < 0) {
+        life_force_step(vm, pause ? EV_RESUME : EV_PAUSE);
         return -1;
     }
     return 0;
-}
-
-/* --- checkpoint ------------------------------------------------------------------------ */
-
-struct life_cut {
-    work_note_f note;
-    work_done_f done;
-    void *arg;
-};
-
-static void cut_told(struct vm *vm, json_t *result, const struct err *why)
-{
-    struct life_cut *c = move(vm->cutting);
-    struct err ended;
-    err_set(&ended, E_CANCELLED, "VM '%s' was stopped meanwhile", vm->name);
-    if (c)
-        c->done(c->arg, result, result || why ? why : &ended);
-    free(c);
-}
-
-static void on_cut_note(void *arg, json_t *note)
-{
-    struct vm *vm = arg;
-    if (vm->cutting && vm->cutting->note)
-        vm->cutting->note(vm->cutting->arg, note);
-}
-
-/* It runs, or is paused, as before. */
-static void cut_over(struct vm *vm)
-{
-    bool paused = json_is_true(json_object_get(vm->cut, "paused"));
-    json_decref(move(vm->cut));
-    force_step(vm, paused ? EV_PAUSE : EV_RESUME);
-    life_notify(vm);
-}
-
-static void on_recovered(void *arg, json_t *result, const struct err *why)
-{
-    struct vm *vm = arg;
-    struct err failed = vm->act;
-    vm->work = NULL;
-    if (why) {
-        life_fail(vm, why);
-        return;
-    }
-    cut_over(vm);
-    cut_told(vm, NULL, &failed);
-}
-
-/* The checkpoint came to nothing: the machine goes on. */
-static void recover(struct vm *vm, const struct err *why)
-{
-    struct err err;
-    if (act(vm, VT_RECOVER, "giving up a checkpoint", DESTROY_MS, NULL, on_recovered,
-            &err) < 0)
-        life_fail(vm, &err);
-    else
-        vm->act = *why;
-}
-
-static void on_cut(void *arg, json_t *result, const struct err *why)
-{
-    struct vm *vm = arg;
-    vm->work = NULL;
-    if (why) {
-        struct log_ctx ctx = ctx_of(vm);
-        log_warn(&ctx, "no checkpoint: %s", why->text);
-        recover(vm, why);
-        return;
-    }
-    if (!json_is_true(json_object_get(vm->cut, "stop"))) {
-        cut_over(vm);
-        cut_told(vm, result, NULL);
-        return;
-    }
-    json_decref(move(vm->cut));
-    struct life_cut *c = move(vm->cutting);
-    force_step(vm, EV_STOP);
-    start_destroy(vm);
-    vm->cutting = c;
-    cut_told(vm, result, NULL);
-}
-
-int life_checkpoint(struct vm *vm, json_t *cut, work_note_f note, work_done_f done,
-                    void *arg, struct err *err)
-{
-    AUTO_JSON own = cut;
-    const struct vt_ops *ops = vt_find(vm->profile->type);
-    if (!ops->checkpoint)
-        return err_set(err, E_UNAVAIL,
-                       "type '%s' cannot checkpoint; change the "
-                       "profile's type to hpc, kvm or qemu",
-                       ops->name);
-    if (vm->work)
-        return err_set(err, E_BUSY, "VM '%s' is busy with another action", vm->name);
-    struct life_cut *c = calloc(1, sizeof *c);
-    if (!own || !c) {
-        free(c);
-        return err_oom(err);
-    }
-    *c = (struct life_cut){.note = note, .done = done, .arg = arg};
-    json_object_set_new(own, "paused", json_boolean(vm->state == VM_PAUSED));
-    vm->cut = json_incref(own);
-    if (step(vm, EV_CHECKPOINT, err) < 0) {
-        json_decref(move(vm->cut));
-        free(c);
-        return -1;
-    }
-    if (act(vm, VT_CHECKPOINT, "checkpoint", CUT_MS, on_cut_note, on_cut, err) < 0) {
-        free(c);
-        cut_over(vm);
-        return -1;
-    }
-    vm->cutting = c;
-    return 0;
-}
-
-void life_checkpoint_cancel(struct vm *vm)
-{
-    struct err why;
-    free(move(vm->cutting));
-    if (vm->state != VM_CHECKPOINTING)
-        return;
-    work_cancel(move(vm->work));
-    err_set(&why, E_CANCELLED, "the checkpoint was given up");
-    recover(vm, &why);
 }
 
 /* --- after a restart
@@ -626,7 +495,7 @@ void life_lease(struct vm *vm, bool held)
 
 void life_adopt(struct vm *vm)
 {
-    struct log_ctx ctx = ctx_of(vm);
+    struct log_ctx ctx = life_ctx(vm);
     struct err err;
     life_lease_wait(vm);
     switch (vm->state) {
@@ -637,7 +506,7 @@ void life_adopt(struct vm *vm)
             forget(vm);
         return;
     case VM_STOPPING:
-        start_destroy(vm);
+        life_take_down(vm);
         return;
     case VM_STAGING:
         break;
@@ -650,7 +519,7 @@ void life_adopt(struct vm *vm)
         log_info(&ctx, "its checkpoint was interrupted: it goes on without");
         attach(vm);
         err_set(&err, E_CANCELLED, "the agent was restarted");
-        recover(vm, &err);
+        life_cut_recover(vm, &err);
         return;
     default:
         attach(vm);

@@ -10,7 +10,7 @@ lodge_agent_SOURCES = \
     src/agent/guest.c src/agent/guest.h \
     src/agent/identity.c src/agent/identity.h \
     src/agent/images.c src/agent/images.h \
-    src/agent/life.c src/agent/life.h src/agent/life_wait.c \
+    src/agent/life.c src/agent/life_cut.c src/agent/life.h src/agent/life_int.h src/agent/life_wait.c \
     src/agent/load.c \
     src/agent/main.c \
     src/agent/method_deploy.c src/agent/method_job.c \
