@@ -60,7 +60,13 @@ test_expect_success 'the words that do not go together' '
     refused "exclude each other" lodge vm checkpoint m --stop --continue &&
     refused "needs --to" lodge vm checkpoint m --node n1 &&
     refused "not empty" lodge vm checkpoint m --to a &&
-    refused "no VM" lodge vm checkpoint nobody --to b
+    refused "no VM" lodge vm checkpoint nobody --to b &&
+    refused "exclude each other" lodge vm checkpoint m --stop --track --to b &&
+    refused "does not lie beside" lodge vm checkpoint m --to b --parent /nowhere/c &&
+    refused "only type .hpc." lodge vm checkpoint m --to b --parent ./a &&
+    refused "only type .hpc." lodge vm checkpoint m --to b --compress &&
+    refused "did you mean .read." lodge vm restore a --name m2 --mode raed &&
+    refused "only type .hpc." lodge vm restore a --name m2 --mode map && ! test -e b
 '
 test_expect_success 'while it runs it is not restored, but as another it is' '
     refused "already (running)" lodge vm restore a &&

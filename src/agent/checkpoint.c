@@ -119,18 +119,35 @@ static int may_freeze(const struct vm *vm, struct rpc_call *call, char **path,
     return (*path = frozen_path(vm->profile, digest)) ? 0 : err_oom(err);
 }
 
+/* What only our own hypervisor can do. */
+static int check_ways(const struct vm *vm, const char *parent, bool other,
+                      struct err *err)
+{
+    if (parent && !str_is_name(parent))
+        return err_set(err, E_INPUT,
+                       "vm.checkpoint: parent '%.80s' is not the name of a directory",
+                       parent);
+    if ((parent || other) && vm->profile->type != PROFILE_HPC)
+        return err_set(err, E_UNAVAIL,
+                       "type '%s' keeps all of the memory, as it is; only type 'hpc' "
+                       "has children of checkpoints, and compresses",
+                       profile_type_names[vm->profile->type]);
+    return 0;
+}
+
 static int save(struct agent *a, struct rpc_call *call, json_t *params, struct err *err)
 {
-    const char *to = "/";
-    int stop = 0, freeze = 0;
+    const char *to = "/", *parent = NULL;
+    int stop = 0, freeze = 0, track = 0, compress = 0;
     json_int_t uid = -1, gid = -1;
     struct vm *vm = agent_vm_of(a, call, params, err);
     if (!vm ||
-        rpc_unpack(params, err, "vm.checkpoint", "{s?s, s?b, s?b, s?I, s?I}", "to", &to,
-                   "stop", &stop, "freeze", &freeze, "as_uid", &uid, "as_gid",
-                   &gid) < 0 ||
-        check_path(to, err) < 0 || whose(call, &uid, &gid, err) < 0 ||
-        snap_may(vm, err) < 0)
+        rpc_unpack(params, err, "vm.checkpoint",
+                   "{s?s, s?b, s?b, s?I, s?I, s?s, s?b, s?b}", "to", &to, "stop", &stop,
+                   "freeze", &freeze, "as_uid", &uid, "as_gid", &gid, "parent", &parent,
+                   "track", &track, "compress", &compress) < 0 ||
+        check_path(to, err) < 0 || check_ways(vm, parent, track || compress, err) < 0 ||
+        whose(call, &uid, &gid, err) < 0 || snap_may(vm, err) < 0)
         return -1;
     AUTO_STR frozen = NULL;
     if (freeze && may_freeze(vm, call, &frozen, err) < 0)
@@ -141,8 +158,10 @@ static int save(struct agent *a, struct rpc_call *call, json_t *params, struct e
     if (!s)
         return err_oom(err);
     *s = (struct saving){.call = call, .agent = a, .vm = vm, .stop = stop};
-    json_t *cut = json_pack("{s:s, s:b, s:b, s:I, s:I}", "to", freeze ? frozen : to,
-                            "stop", stop, "freeze", freeze, "uid", uid, "gid", gid);
+    json_t *cut =
+        json_pack("{s:s, s:b, s:b, s:I, s:I, s:s*, s:b, s:b}", "to",
+                  freeze ? frozen : to, "stop", stop, "freeze", freeze, "uid", uid,
+                  "gid", gid, "parent", parent, "track", track, "compress", compress);
     if (life_checkpoint(vm, cut, on_note, on_saved, s, err) < 0) {
         free(s);
         return -1;
@@ -165,7 +184,7 @@ struct loading {
     struct rpc_call *call;
     struct agent *agent;
     struct work *work;
-    char *path, *name;
+    char *path, *name, *mode;
     json_int_t uid, gid;
     bool wait;
 };
@@ -176,6 +195,7 @@ static void loading_free(struct loading *l)
     agent_touch(l->agent);
     free(l->path);
     free(l->name);
+    free(l->mode);
     free(l);
 }
 
@@ -309,14 +329,18 @@ static int define(struct loading *l, json_t *read, struct vm **out, struct err *
     vm->uid = l->uid;
     vm->gid = l->gid;
     vm->vt = json_object();
-    vm->from = json_pack("{s:s, s:I, s:I, s:b, s:O, s:O*}", "path", l->path, "uid",
-                         l->uid, "gid", l->gid, "clone", clone, "macs", macs,
-                         "machine_id", machine_id);
+    vm->from = json_pack("{s:s, s:I, s:I, s:b, s:O, s:O*, s:s*}", "path", l->path,
+                         "uid", l->uid, "gid", l->gid, "clone", clone, "macs", macs,
+                         "machine_id", machine_id, "mode", l->mode);
     if (!vm->name || !vm->vt || !vm->from)
         return err_oom(err);
     uid_t caller = rpc_call_uid(l->call);
     if (caller != 0 && caller != geteuid() && agent_may_start(vm, err) < 0)
         return -1;
+    if (l->mode && vm->profile->type != PROFILE_HPC)
+        return err_set(err, E_UNAVAIL,
+                       "type '%s' is always read whole; only type 'hpc' has modes",
+                       profile_type_names[vm->profile->type]);
     if (agent_admit(a, vm, 0, 0, err) < 0 ||
         reserve_can_run(a, vm->profile->type, err) < 0)
         return -1;
@@ -363,15 +387,31 @@ static void loader_gone(struct rpc_call *call, void *arg)
     loading_free(l);
 }
 
+static int check_mode(const char *mode, struct err *err)
+{
+    static const char *const modes[] = {"read", "map", "uffd", NULL};
+    for (size_t i = 0; mode && modes[i]; i++)
+        if (!strcmp(mode, modes[i]))
+            return 0;
+    if (!mode)
+        return 0;
+    const char *near = str_nearest(mode, modes);
+    return err_set(err, E_INPUT,
+                   near ? "mode '%.20s' is not read, map or uffd; did you mean '%s'?"
+                        : "mode '%.20s' is not read, map or uffd",
+                   mode, near);
+}
+
 static int load(struct agent *a, struct rpc_call *call, json_t *params, struct err *err)
 {
-    const char *path, *name = NULL;
+    const char *path, *name = NULL, *mode = NULL;
     json_int_t uid = -1, gid = -1;
     int wait = 1;
-    if (rpc_unpack(params, err, "vm.restore", "{s:s, s?s, s?b, s?I, s?I !}",
+    if (rpc_unpack(params, err, "vm.restore", "{s:s, s?s, s?b, s?I, s?I, s?s !}",
                    "checkpoint", &path, "name", &name, "wait", &wait, "uid", &uid,
-                   "gid", &gid) < 0 ||
-        check_path(path, err) < 0 || whose(call, &uid, &gid, err) < 0)
+                   "gid", &gid, "mode", &mode) < 0 ||
+        check_path(path, err) < 0 || whose(call, &uid, &gid, err) < 0 ||
+        check_mode(mode, err) < 0)
         return -1;
     struct loading *l = calloc(1, sizeof *l);
     if (!l)
@@ -380,6 +420,7 @@ static int load(struct agent *a, struct rpc_call *call, json_t *params, struct e
                           .agent = a,
                           .path = strdup(path),
                           .name = name ? strdup(name) : NULL,
+                          .mode = mode ? strdup(mode) : NULL,
                           .uid = uid,
                           .gid = gid,
                           .wait = wait};
@@ -391,7 +432,8 @@ static int load(struct agent *a, struct rpc_call *call, json_t *params, struct e
                              .arg = l,
                              .done_arg = l,
                              .timeout_ms = LOAD_MS};
-    if (!l->path || (name && !l->name) || work_start(&spec, &l->work, err) < 0) {
+    if (!l->path || (name && !l->name) || (mode && !l->mode) ||
+        work_start(&spec, &l->work, err) < 0) {
         loading_free(l);
         return err && err->code ? -1 : err_oom(err);
     }

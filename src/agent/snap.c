@@ -273,14 +273,15 @@ static int make_frozen_room(const char *path, struct err *err)
 int snap_save(struct vt_run *r, const json_t *args, work_tell_f tell, json_t **out,
               struct err *err)
 {
-    const char *to = NULL;
-    int stop = 0;
+    const char *to = NULL, *parent = NULL;
+    int stop = 0, track = 0, compress = 0;
     json_int_t uid = 0, gid = 0;
     bool freeze = json_is_true(json_object_get(args, "freeze"));
     AUTO(snap) c = NULL;
     uint64_t start = clock_us();
-    if (json_unpack((json_t *)args, "{s:s, s:b, s:I, s:I}", "to", &to, "stop", &stop,
-                    "uid", &uid, "gid", &gid) < 0)
+    if (json_unpack((json_t *)args, "{s:s, s:b, s:I, s:I, s?s, s?b, s?b}", "to", &to,
+                    "stop", &stop, "uid", &uid, "gid", &gid, "parent", &parent, "track",
+                    &track, "compress", &compress) < 0)
         return err_set(err, E_BUG, "checkpoint: arguments");
     if (r->ops->needs_image && image_find(r->profile->image, &r->image, err) < 0)
         return -1;
@@ -294,9 +295,13 @@ int snap_save(struct vt_run *r, const json_t *args, work_tell_f tell, json_t **o
     if (snap_make(to, uid, gid, &c, err) < 0)
         return -1;
     c->stop = stop;
+    c->track = track;
+    c->compress = compress;
     c->tell = tell;
     r->snap = c;
-    int ret = r->ops->checkpoint(r, c, err);
+    int ret = parent ? snap_find_parent(c, parent, err) : 0;
+    if (ret == 0)
+        ret = r->ops->checkpoint(r, c, err);
     if (ret == 0)
         ret = sum_disks(c, err);
     if (ret == 0)

@@ -7,14 +7,18 @@
  * with it but without a manifest, and nobody's lock, is what a failure left. */
 #pragma once
 #include "agent/vt.h"
+#include "ckpt/ckpt.h"
 
 struct snap {
     char *path; /* for messages */
     uid_t uid;  /* whose rights */
     gid_t gid;
-    int dir, writing; /* -1: not open */
-    bool made;        /* the directory is of our making */
-    bool stop;        /* the machine does not go on after the cut */
+    int dir, writing;         /* -1: not open */
+    bool made;                /* the directory is of our making */
+    bool stop;                /* the machine does not go on after the cut */
+    bool track, compress;     /* type hpc: for a child to come; zstd */
+    char *parent_name;        /* the directory beside it; NULL: a whole one */
+    char parent[CKPT_ID_MAX]; /* which checkpoint that is */
     json_t *manifest;
     json_t *disks; /* of the manifest */
     uint64_t paused_us, downtime_us;
@@ -28,6 +32,8 @@ int snap_make(const char *path, uid_t uid, gid_t gid, struct snap **out,
               struct err *err);
 int snap_done(struct snap *c, struct err *err);
 void snap_drop(struct snap *c);
+/* Set parent_name and find out which checkpoint that is. */
+int snap_find_parent(struct snap *c, const char *name, struct err *err);
 /* In the agent too: can a machine with this profile be checkpointed? */
 int snap_may(const struct vm *vm, struct err *err);
 

@@ -30,6 +30,7 @@ void snap_free(struct snap *c)
     if (c->dir >= 0)
         close(c->dir);
     json_decref(c->manifest);
+    free(c->parent_name);
     free(c->path);
     free(c);
 }
@@ -193,6 +194,26 @@ int snap_load(const char *path, uid_t uid, gid_t gid, struct snap **out,
         return c->dir < 0 ? -1 : err_at(err, "checkpoint '%s'", path);
     c->disks = json_object_get(c->manifest, "disks");
     *out = move(c);
+    return 0;
+}
+
+int snap_find_parent(struct snap *c, const char *name, struct err *err)
+{
+    AUTO_STR path = str_printf("../%s", name);
+    AUTO_JSON manifest = NULL;
+    struct owner_was was;
+    if (!path || !(c->parent_name = strdup(name)))
+        return err_oom(err);
+    if (enter(c, &was, err) < 0)
+        return -1;
+    AUTO_FD dir = openat(c->dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = dir < 0 ? err_sys(err, "its parent '%s'", name)
+                    : ckpt_manifest_read(dir, &manifest, err);
+    owner_leave(&was);
+    if (r < 0)
+        return dir < 0 ? -1 : err_at(err, "its parent '%s'", name);
+    const char *id = json_string_value(json_object_get(manifest, "id"));
+    snprintf(c->parent, sizeof c->parent, "%s", id ? id : "");
     return 0;
 }
 

@@ -53,15 +53,25 @@ static void on_note(const char *event, json_t *data, void *arg)
                       json_integer_value(json_object_get(data, "total")));
 }
 
+static json_t *request(const struct snap *c, const char *id, bool stop)
+{
+    json_t *q = json_pack("{s:s, s:s, s:b, s:b, s:b}", "id", id, "mode",
+                          stop ? "stop" : "continue", "hook", 1, "track", c->track,
+                          "zstd", c->compress);
+    if (q && c->parent_name)
+        json_object_set_new(
+            q, "parent",
+            json_pack("{s:s, s:s}", "id", c->parent, "name", c->parent_name));
+    return q;
+}
+
 static int ask(struct cutting *x, const struct ckpt_files *f, const char *id, bool stop,
                json_t **got, struct err *err)
 {
     const int fds[] = {f->state, f->index, f->memory};
     struct rpc_client_opts opts = {.fds = fds, .nfds = 3, .note = on_note, .arg = x};
-    int r = vt_hpc_call(x->run, "checkpoint",
-                        json_pack("{s:s, s:s, s:b}", "id", id, "mode",
-                                  stop ? "stop" : "continue", "hook", 1),
-                        &opts, got, err);
+    int r =
+        vt_hpc_call(x->run, "checkpoint", request(x->snap, id, stop), &opts, got, err);
     if (r < 0 && x->why.code && err)
         *err = x->why; /* of the disks */
     return r;
@@ -131,9 +141,11 @@ json_t *vt_hpc_restore_json(const struct vt_run *r)
 {
     /* A frozen image's memory is the site's, and shared until it is written. */
     bool frozen = json_is_true(json_object_get(r->from, "frozen"));
-    return json_pack("{s:s, s:s, s:b}", "path", r->snap->path, "mode",
-                     frozen && r->profile->page_bytes <= 4096 ? "map" : "read",
-                     "verify", !frozen);
+    const char *mode = json_string_value(json_object_get(r->from, "mode"));
+    if (!mode)
+        mode = frozen && r->profile->page_bytes <= 4096 ? "map" : "read";
+    return json_pack("{s:s, s:s, s:b}", "path", r->snap->path, "mode", mode, "verify",
+                     !frozen);
 }
 
 /* Its last line: "DATE lodge-vmm: error: TEXT". */

@@ -10,11 +10,11 @@ extern const struct argp_option ckpt_make_options[], ckpt_restore_options[];
 error_t ckpt_make_parse(int key, char *arg, struct argp_state *state);
 error_t ckpt_restore_parse(int key, char *arg, struct argp_state *state);
 struct ckpt_make {
-    const char *to, *node;
-    bool stop, go_on;
+    const char *to, *node, *parent;
+    bool stop, go_on, track, compress;
 };
 struct ckpt_restore {
-    const char *name, *node;
+    const char *name, *node, *mode;
     bool no_wait;
 };
 int ckpt_run_make(struct cli *cli, int nargs, char **args, struct err *err);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +17,18 @@
 #include "base/str.h"
 #include "cli/vm.h"
 
-enum { KEY_TO = 0x2300, KEY_STOP, KEY_CONTINUE, KEY_NODE, KEY_NAME, KEY_NO_WAIT };
+enum {
+    KEY_TO = 0x2300,
+    KEY_STOP,
+    KEY_CONTINUE,
+    KEY_NODE,
+    KEY_NAME,
+    KEY_NO_WAIT,
+    KEY_TRACK,
+    KEY_PARENT,
+    KEY_COMPRESS,
+    KEY_MODE
+};
 
 const struct argp_option ckpt_make_options[] = {
     {"to", KEY_TO, "DIR", 0,
@@ -24,12 +36,23 @@ const struct argp_option ckpt_make_options[] = {
      "'lodge ckpt list' looks"},
     {"stop", KEY_STOP, 0, 0, "end the machine when the checkpoint is whole"},
     {"continue", KEY_CONTINUE, 0, 0, "let the machine go on (the default)"},
+    {"track", KEY_TRACK, 0, 0,
+     "remember what is written from now on, so that the next one can be --parent's "
+     "child"},
+    {"parent", KEY_PARENT, "CKPT", 0,
+     "keep of the memory only what was written since CKPT, which must stay beside it; "
+     "type hpc"},
+    {"compress", KEY_COMPRESS, 0, 0, "the memory by zstd; type hpc"},
     {"node", KEY_NODE, "NODE", 0, "of this node of the cluster; needs --to"},
     {0},
 };
 const struct argp_option ckpt_restore_options[] = {
     {"name", KEY_NAME, "NAME", 0,
      "as another machine, with a name, addresses and keys of its own"},
+    {"mode", KEY_MODE, "MODE", 0,
+     "how the memory comes back: read (whole, the default), map (the file is mapped "
+     "and "
+     "shared until it is written), uffd (page by page, as it is touched); type hpc"},
     {"node", KEY_NODE, "NODE", 0, "on this node of the cluster"},
     {"no-wait", KEY_NO_WAIT, 0, 0, "do not wait until it is ready"},
     {0},
@@ -51,6 +74,15 @@ error_t ckpt_make_parse(int key, char *arg, struct argp_state *state)
     case KEY_NODE:
         m->node = arg;
         return 0;
+    case KEY_TRACK:
+        m->track = true;
+        return 0;
+    case KEY_PARENT:
+        m->parent = arg;
+        return 0;
+    case KEY_COMPRESS:
+        m->compress = true;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -65,6 +97,9 @@ error_t ckpt_restore_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_NODE:
         r->node = arg;
+        return 0;
+    case KEY_MODE:
+        r->mode = arg;
         return 0;
     case KEY_NO_WAIT:
         r->no_wait = true;
@@ -120,6 +155,31 @@ static char *new_path(const char *vm, struct err *err)
     return NULL;
 }
 
+/* The parent's name, if it lies beside the new one: a child knows it by that alone. */
+static char *parent_of(const char *word, const char *path, struct err *err)
+{
+    AUTO_STR kept = ckpt_path(word);
+    AUTO_STR full = kept ? absolute(kept) : NULL;
+    const char *name = full ? strrchr(full, '/') + 1 : NULL;
+    AUTO_STR beside =
+        full ? str_printf("%.*s%s", (int)(strrchr(path, '/') + 1 - path), path, name)
+             : NULL;
+    struct stat a, b;
+    if (!beside) {
+        err_oom(err);
+        return NULL;
+    }
+    if (strcmp(full, beside) && (stat(full, &a) < 0 || stat(beside, &b) < 0 ||
+                                 a.st_dev != b.st_dev || a.st_ino != b.st_ino)) {
+        err_set(err, E_USAGE,
+                "--parent: '%s' does not lie beside '%s', where a child looks for it; "
+                "choose --to accordingly",
+                full, path);
+        return NULL;
+    }
+    return strdup(name);
+}
+
 /* --- checkpoint --------------------------------------------------------------------------- */
 
 static const struct cli_column made_columns[] = {
@@ -166,6 +226,8 @@ int ckpt_run_make(struct cli *cli, int nargs, char **args, struct err *err)
     const struct rpc_client_opts opts = {.note = cli->json ? NULL : on_progress};
     if (m->stop && m->go_on)
         return err_set(err, E_USAGE, "--stop and --continue exclude each other");
+    if (m->stop && m->track)
+        return err_set(err, E_USAGE, "--stop and --track exclude each other");
     if (m->node && !m->to)
         return err_set(err, E_USAGE, "--node needs --to: a directory of that node");
     if (strchr(args[0], '/'))
@@ -173,16 +235,21 @@ int ckpt_run_make(struct cli *cli, int nargs, char **args, struct err *err)
     AUTO_STR path = m->to ? absolute(m->to) : new_path(args[0], err);
     if (!path)
         return err && err->code ? -1 : err_oom(err);
+    AUTO_STR parent = m->parent ? parent_of(m->parent, path, err) : NULL;
+    if (m->parent && !parent)
+        return err && err->code ? -1 : err_oom(err);
     if (cli->dry_run) {
         cli_say(cli, "would: checkpoint '%s' to '%s'", args[0], path);
         return 0;
     }
     if (vm_agent(m->node, &agent, err) < 0)
         return -1;
-    int r = rpc_client_call(
-        agent, "vm.checkpoint",
-        json_pack("{s:s, s:s, s:b}", "vm", args[0], "to", path, "stop", m->stop), &opts,
-        &got, err);
+    int r = rpc_client_call(agent, "vm.checkpoint",
+                            json_pack("{s:s, s:s, s:b, s:b, s:s*, s:b}", "vm", args[0],
+                                      "to", path, "stop", m->stop, "track",
+                                      m->track || (parent && !m->stop), "parent",
+                                      parent, "compress", m->compress),
+                            &opts, &got, err);
     progress_end();
     if (r < 0)
         return -1;
@@ -217,8 +284,8 @@ int ckpt_run_restore(struct cli *cli, int nargs, char **args, struct err *err)
     }
     if (vm_agent(o->node, &agent, err) < 0 ||
         rpc_client_call(agent, "vm.restore",
-                        json_pack("{s:s, s:s*, s:b}", "checkpoint", path, "name",
-                                  o->name, "wait", !o->no_wait),
+                        json_pack("{s:s, s:s*, s:s*, s:b}", "checkpoint", path, "name",
+                                  o->name, "mode", o->mode, "wait", !o->no_wait),
                         NULL, &vm, err) < 0)
         return -1;
     cli_say(cli, "vm '%s' %s (%s)", json_string_value(json_object_get(vm, "name")),
