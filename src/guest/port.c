@@ -92,6 +92,8 @@ static void port_lost(struct guest *g)
 static void on_port(struct watch *w, uint32_t events, void *arg)
 {
     struct guest *g = arg;
+    /* How long it has been up counts if what comes now is the end of it (a restore). */
+    (void)chan_timeout(g->chan, clock_ms());
     for (int i = 0; i < READS_A_TURN && (events & (EPOLLIN | EPOLLHUP)); i++) {
         size_t room;
         void *to = chan_room(g->chan, &room);

@@ -14,7 +14,13 @@
 #include "config.h"
 #include "proto/chan_int.h"
 
-enum { WAIT_FIRST_MS = 250, WAIT_MAX_MS = 2000, PAUSE_MAX_MS = 8000, REPLIES_MAX = 16 };
+enum {
+    WAIT_FIRST_MS = 250,
+    WAIT_MAX_MS = 2000,
+    PAUSE_MAX_MS = 8000,
+    STEADY_MS = 2000, /* a session that lasted so long was none of a quarrel */
+    REPLIES_MAX = 16
+};
 
 static uint64_t new_nonce(struct chan *c)
 {
@@ -175,7 +181,7 @@ int chan_timeout(struct chan *c, uint64_t now_ms)
     if (c->state == CHAN_UP) {
         if (!c->up_since)
             c->up_since = now_ms;
-        if (now_ms - c->up_since > PAUSE_MAX_MS)
+        if (now_ms - c->up_since > STEADY_MS)
             c->losses = 0;
         return -1;
     }
