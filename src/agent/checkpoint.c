@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/frozen.h"
+#include "agent/guest.h"
 #include "agent/methods.h"
 #include "agent/plan.h"
 #include "agent/reserve.h"
@@ -51,6 +52,8 @@ struct saving {
     struct life_waiter *waiter; /* for the end, after "stop" */
     json_t *result;
     bool stop;
+    json_t *cut;   /* what is to be done once the shares are unmounted; then NULL */
+    bool remounts; /* they are, or may be */
 };
 
 static void saving_free(struct saving *s)
@@ -58,7 +61,17 @@ static void saving_free(struct saving *s)
     s->agent->busy--;
     agent_touch(s->agent);
     json_decref(s->result);
+    json_decref(s->cut);
     free(s);
+}
+
+/* Its host directories again; what cannot be mounted its guest will tell its users. */
+static void remount(struct saving *s)
+{
+    json_t *mounts = json_object_get(json_object_get(s->vm->vt, "identity"), "mounts");
+    if (s->remounts && mounts)
+        guest_ask(s->vm, json_pack("{s:s, s:O}", "op", "identity", "mounts", mounts),
+                  NULL, NULL, NULL);
 }
 
 static void on_note(void *arg, json_t *note)
@@ -78,6 +91,8 @@ static void on_ended(void *arg, struct vm *vm, const struct err *why)
 static void on_saved(void *arg, json_t *result, const struct err *why)
 {
     struct saving *s = arg;
+    if (why || !s->stop)
+        remount(s);
     if (why) {
         rpc_call_on_gone(s->call, NULL, NULL);
         rpc_call_fail(s->call, why);
@@ -96,12 +111,66 @@ static void saver_gone(struct rpc_call *call, void *arg)
     struct saving *s = arg;
     struct err why;
     err_set(&why, E_CANCELLED, "the caller went away");
-    if (s->waiter)
-        life_wait_cancel(s->waiter);
-    else
-        life_checkpoint_cancel(s->vm);
     rpc_call_fail(call, &why);
+    s->call = NULL;
+    if (s->cut)
+        return; /* until the guest has answered */
+    if (s->waiter) {
+        life_wait_cancel(s->waiter);
+    } else {
+        life_checkpoint_cancel(s->vm);
+        remount(s);
+    }
     saving_free(s);
+}
+
+static int begin(struct saving *s, json_t *cut, struct err *err)
+{
+    return life_checkpoint(s->vm, cut, on_note, on_saved, s, err);
+}
+
+static void on_unmounted(void *arg, const struct err *why)
+{
+    struct saving *s = arg;
+    struct err err = {0};
+    if (why)
+        err = *why;
+    if (!why && s->call && begin(s, move(s->cut), &err) == 0)
+        return;
+    if (!why && s->vm->state != VM_CHECKPOINTING)
+        remount(s);
+    if (s->call) {
+        rpc_call_on_gone(s->call, NULL, NULL);
+        err_at(&err, "VM '%s' is not checkpointed", s->vm->name);
+        rpc_call_fail(s->call, &err);
+    }
+    saving_free(s);
+}
+
+/* Host directories are not the machine's: its profile says that they may be unmounted
+ * for the cut. */
+static int unmount_first(struct saving *s, json_t *cut, struct err *err)
+{
+    AUTO_JSON own = cut;
+    json_t *mounts = json_object_get(json_object_get(s->vm->vt, "identity"), "mounts");
+    if (s->vm->state == VM_PAUSED)
+        return err_set(
+            err, E_STATE,
+            "VM '%s' is paused and cannot unmount its shares; resume it first",
+            s->vm->name);
+    s->cut = json_incref(own);
+    s->remounts = true;
+    if (guest_ask(s->vm, json_pack("{s:s, s:O}", "op", "unmount", "mounts", mounts),
+                  on_unmounted, s, err) == 0)
+        return 0;
+    json_decref(move(s->cut));
+    return -1;
+}
+
+static bool has_mounts(const struct vm *vm)
+{
+    return vm->profile->share_count && vm->profile->type != PROFILE_FAKE &&
+           json_object_get(json_object_get(vm->vt, "identity"), "mounts");
 }
 
 /* Into the agent's own store, for everybody: by who owns it. */
@@ -162,11 +231,11 @@ static int save(struct agent *a, struct rpc_call *call, json_t *params, struct e
         json_pack("{s:s, s:b, s:b, s:I, s:I, s:s*, s:b, s:b}", "to",
                   freeze ? frozen : to, "stop", stop, "freeze", freeze, "uid", uid,
                   "gid", gid, "parent", parent, "track", track, "compress", compress);
-    if (life_checkpoint(vm, cut, on_note, on_saved, s, err) < 0) {
-        free(s);
+    a->busy++;
+    if ((has_mounts(vm) ? unmount_first(s, cut, err) : begin(s, cut, err)) < 0) {
+        saving_free(s);
         return -1;
     }
-    a->busy++;
     rpc_call_on_gone(call, saver_gone, s);
     return 0;
 }

@@ -18,10 +18,12 @@
 
 /* What of a profile does not shape the machine inside. */
 static const char *const outside[] = {
-    "name",        "description", "version",       "ready_ms",
-    "time_ms",     "checkpoint",  "on_failure",    "checkpoint_keep",
-    "cpu_share",   "cpu_pin",     "checkpoint_ms", "numa_nodes",
-    "numa_policy", "image",       "prealloc",      "image_size_bytes"};
+    "name",       "description",     "version",
+    "ready_ms",   "time_ms",         "checkpoint",
+    "on_failure", "checkpoint_keep", "checkpoint_shares",
+    "cpu_share",  "cpu_pin",         "checkpoint_ms",
+    "numa_nodes", "numa_policy",     "image",
+    "prealloc",   "image_size_bytes"};
 
 static json_t *shape_of(const struct profile *p)
 {

@@ -29,7 +29,8 @@ struct guest {
     int fd; /* -1: not connected */
     sd_event_source *io, *timer;
     unsigned wait_ms;
-    bool ready; /* it took its identity */
+    bool ready;   /* it took its identity */
+    bool turning; /* its events are being handled */
     struct list relays;
     size_t nrelays;
 };
@@ -44,6 +45,8 @@ struct relay {
     sd_event_source *io;
     bool client_closed;
     bool is_identity;
+    guest_told_f told; /* of guest_ask(), until it was */
+    void *arg;
 };
 
 static void guest_turn(struct guest *g);
@@ -54,6 +57,8 @@ static void relay_turn(struct relay *r);
 static void relay_free(struct relay *r)
 {
     struct guest *g = r->guest;
+    guest_told_f told = r->told;
+    void *arg = r->arg;
     if (r->stream && g->chan) {
         chan_set_user(g->chan, r->stream, NULL);
         chan_close(g->chan, r->stream);
@@ -69,6 +74,11 @@ static void relay_free(struct relay *r)
         close(r->fd);
     chan_free(r->client);
     free(r);
+    if (told) {
+        struct err why;
+        err_set(&why, E_STATE, "the guest of VM '%s' went away", g->vm->name);
+        told(arg, &why);
+    }
 }
 
 static struct relay *relay_new(struct guest *g, struct err *err)
@@ -243,6 +253,14 @@ static bool own_event(struct relay *r, const struct chan_event *ev)
         relay_free(r);
         return false;
     }
+    if (ev->kind == CHAN_EV_MSG && r->told) {
+        guest_told_f told = r->told;
+        r->told = NULL;
+        bool good =
+            chan_parse(ev, &message, &why) == 0 && identity_answer(message, &why) == 0;
+        told(r->arg, good ? NULL : &why);
+        return false;
+    }
     if (ev->kind != CHAN_EV_MSG || !r->is_identity)
         return false;
     if (chan_parse(ev, &message, &why) < 0 || identity_answer(message, &why) < 0) {
@@ -321,9 +339,13 @@ static void transport_lost(struct guest *g)
 static void guest_turn(struct guest *g)
 {
     struct chan_event ev;
+    if (g->turning)
+        return;
+    g->turning = true;
     while (chan_next(g->chan, &ev))
         if (!guest_event(g, &ev))
             return;
+    g->turning = false;
     size_t len;
     const void *p;
     while (g->fd >= 0 && (p = chan_output(g->chan, &len)) && len) {
@@ -453,6 +475,29 @@ void guest_close(struct vm *vm)
 bool guest_is_up(const struct vm *vm)
 {
     return vm->guest && vm->guest->ready && chan_state(vm->guest->chan) == CHAN_UP;
+}
+
+int guest_ask(struct vm *vm, json_t *request, guest_told_f told, void *arg,
+              struct err *err)
+{
+    AUTO_JSON own = request;
+    if (!own)
+        return err_oom(err);
+    if (!guest_is_up(vm))
+        return err_set(err, E_STATE, "the guest of VM '%s' does not answer (it is %s)",
+                       vm->name, state_name(vm->state));
+    struct guest *g = vm->guest;
+    struct relay *r = relay_new(g, err);
+    if (!r)
+        return -1;
+    if (chan_open(g->chan, json_incref(own), r, &r->stream, err) < 0) {
+        relay_free(r);
+        return -1;
+    }
+    r->told = told;
+    r->arg = arg;
+    guest_turn(g);
+    return 0;
 }
 
 void guest_set_clock(struct vm *vm)

@@ -13,6 +13,12 @@ void guest_close(struct vm *vm);
 bool guest_is_up(const struct vm *vm);
 /* Ask it to shut down; false: it does not listen. */
 bool guest_shutdown(struct vm *vm);
+/* Ask for anything else (request is stolen); told hears the guest's refusal, NULL when it
+ * did it, or that it went away. It may be NULL. -1: it was not asked, and told will not be
+ * called. */
+typedef void (*guest_told_f)(void *arg, const struct err *why);
+int guest_ask(struct vm *vm, json_t *request, guest_told_f told, void *arg,
+              struct err *err);
 /* It was paused: tell it what time it is. */
 void guest_set_clock(struct vm *vm);
 /* Open a stream with this request (stolen) and give the client of `call` to it: the

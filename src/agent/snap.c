@@ -245,11 +245,13 @@ int snap_may(const struct vm *vm, struct err *err)
                        "VM '%s' has a device of the host passed through, "
                        "which cannot be checkpointed",
                        vm->name);
+    bool remount = p->checkpoint_shares == PROFILE_CKPT_SHARES_REMOUNT;
     for (size_t i = 0; i < p->share_count; i++)
-        if (p->type != PROFILE_FAKE)
+        if (p->type != PROFILE_FAKE && (!remount || p->type != PROFILE_HPC))
             return err_set(err, E_STATE,
                            "VM '%s' has the host's directory '%s' mounted, whose state "
-                           "is not the machine's alone; use a profile without shares",
+                           "is not the machine's alone; use a profile without shares, "
+                           "or of type hpc with <checkpoint shares=\"remount\"/>",
                            vm->name, p->shares[i].source);
     for (size_t i = 0; i < p->disk_count; i++)
         if (p->disks[i].shared && !p->disks[i].readonly)

@@ -3,6 +3,7 @@
  * (it has no paths), stops at the cut for us to cut the disks, and tells the manifest. */
 #include "agent/vt_hpc.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -143,7 +144,10 @@ json_t *vt_hpc_restore_json(const struct vt_run *r)
     bool frozen = json_is_true(json_object_get(r->from, "frozen"));
     const char *mode = json_string_value(json_object_get(r->from, "mode"));
     if (!mode)
-        mode = frozen && r->profile->page_bytes <= 4096 ? "map" : "read";
+        /* A file server of a share sees only memory that is shared with it. */
+        mode = frozen && r->profile->page_bytes <= 4096 && !r->profile->share_count
+                   ? "map"
+                   : "read";
     return json_pack("{s:s, s:s, s:b}", "path", r->snap->path, "mode", mode, "verify",
                      !frozen);
 }
@@ -171,11 +175,19 @@ static int last_words(struct vt_run *r, struct err *err)
 /* It listens before it has read its memory, but answers only afterwards. */
 int vt_hpc_await(struct vt_run *r, const char *control, struct err *err)
 {
-    enum { RESTORE_MS = 280000 };
+    enum { RESTORE_MS = 280000, NAP_MS = 20 };
     const struct rpc_client_opts opts = {.timeout_ms = RESTORE_MS};
-    if (stage_await_socket(r, "vmm", control, RESTORE_MS, err) == 0 &&
-        vt_hpc_call(r, "status", NULL, &opts, NULL, err) == 0)
+    struct err why = {0};
+    int ret = stage_await_socket(r, "vmm", control, RESTORE_MS, &why);
+    /* Between its bind() and its listen() the socket is there, and refuses. */
+    while (ret == 0 && (ret = vt_hpc_call(r, "status", NULL, &opts, NULL, &why)) < 0 &&
+           why.sys == ECONNREFUSED && stage_signal(r, "vmm", 0, NULL) == 0) {
+        usleep(NAP_MS * 1000);
+        ret = 0;
+    }
+    if (ret == 0)
         return 0;
+    *err = why;
     last_words(r, err);
     return -1;
 }

@@ -314,6 +314,24 @@ static void apply_mounts(const json_t *v, const json_t *all, json_t *warnings)
     }
 }
 
+int identity_unmount(const json_t *mounts, struct err *err)
+{
+    for (size_t i = json_array_size(mounts); i-- > 0;) {
+        const char *tag = NULL, *target = NULL;
+        json_unpack(json_array_get(mounts, i), "{s:s, s:s}", "tag", &tag, "target",
+                    &target);
+        if (!tag || !target || *target != '/')
+            return err_set(err, E_PROTO, "unmount: entry %zu is wrong", i + 1);
+        if (!is_mounted(tag, target) || umount2(target, UMOUNT_NOFOLLOW) == 0)
+            continue;
+        err_sys(err, "unmount '%.150s'", target);
+        AUTO_JSON warnings = json_array();
+        apply_mounts(mounts, NULL, warnings);
+        return -1;
+    }
+    return 0;
+}
+
 static void apply_users(const json_t *v, const json_t *all, json_t *warnings)
 {
     struct err err;

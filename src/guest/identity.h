@@ -8,6 +8,9 @@
 /* Apply request "identity" (docs/protocol-guest.md). What could not be done becomes a
  * sentence in warnings; only a request that makes no sense is an error. */
 int identity_apply(const json_t *request, json_t *warnings, struct err *err);
+/* Unmount "mounts" of an identity, the last first; one that is not mounted is no error. If
+ * one cannot be, all are mounted as before. */
+int identity_unmount(const json_t *mounts, struct err *err);
 void identity_warn(json_t *warnings, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

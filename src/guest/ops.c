@@ -81,6 +81,20 @@ static int op_thaw(struct guest *g, const json_t *request, json_t **result,
     return 0;
 }
 
+static int op_unmount(struct guest *g, const json_t *request, json_t **result,
+                      struct err *err)
+{
+    json_t *mounts;
+    if (rpc_unpack((json_t *)request, err, "unmount", "{s:o}", "mounts", &mounts) < 0)
+        return -1;
+    if (!json_is_array(mounts))
+        return err_set(err, E_PROTO, "unmount: 'mounts' is no list");
+    if (!g->options->no_identity && identity_unmount(mounts, err) < 0)
+        return -1;
+    *result = json_object();
+    return 0;
+}
+
 static int op_sync(struct guest *g, const json_t *request, json_t **result,
                    struct err *err)
 {
@@ -155,7 +169,7 @@ static const struct {
 } ops[] = {
     {"ping", op_ping},         {"identity", op_identity}, {"freeze", op_freeze},
     {"thaw", op_thaw},         {"sync", op_sync},         {"load", op_load},
-    {"shutdown", op_shutdown},
+    {"shutdown", op_shutdown}, {"unmount", op_unmount},
 };
 
 void ops_open(struct guest *g, const struct chan_event *ev)

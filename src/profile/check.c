@@ -353,6 +353,11 @@ static void check_devices(const struct check *c)
 static void check_policy(const struct check *c)
 {
     const struct profile *p = c->p;
+    if (p->share_count && p->checkpoint != PROFILE_CHECKPOINT_NONE &&
+        p->checkpoint_shares == PROFILE_CKPT_SHARES_REFUSE)
+        wrong(c, "checkpoint",
+              "a machine with <shares> cannot be checkpointed as it is; set "
+              "shares=\"remount\" (type hpc), or policy=\"none\"");
     if (p->checkpoint == PROFILE_CHECKPOINT_PERIODIC && p->checkpoint_ms < 10000)
         wrong(c, "checkpoint", "policy 'periodic' needs every=\"...\", 10s or more");
     if (p->checkpoint != PROFILE_CHECKPOINT_PERIODIC && p->checkpoint_ms)

@@ -18,6 +18,7 @@ const char *const profile_nic_type_names[] = {PROFILE_NIC_TYPES(X) NULL};
 const char *const profile_disk_format_names[] = {PROFILE_DISK_FORMATS(X) NULL};
 const char *const profile_console_names[] = {PROFILE_CONSOLES(X) NULL};
 const char *const profile_checkpoint_names[] = {PROFILE_CHECKPOINTS(X) NULL};
+const char *const profile_ckpt_shares_names[] = {PROFILE_CKPT_SHARES(X) NULL};
 const char *const profile_on_failure_names[] = {PROFILE_ON_FAILURES(X) NULL};
 #undef X
 
@@ -134,6 +135,8 @@ const struct profile_field profile_fields[] = {
      .help = "time between checkpoints"},
     {"checkpoint_keep", FIELD_U32, AT(profile, checkpoint_keep), .min = 1, .max = 1000,
      .def = "1", .help = "checkpoints kept"},
+    {"checkpoint_shares", FIELD_ENUM, AT(profile, checkpoint_shares), .def = "refuse",
+     .help = "host directories at a checkpoint", .words = profile_ckpt_shares_names},
     {"on_failure", FIELD_ENUM, AT(profile, on_failure), .def = "stop",
      .help = "when the VM or its node fails", .words = profile_on_failure_names},
     {"time_ms", FIELD_MS, AT(profile, time_ms), .max = MS_MAX, .def = "0",

@@ -54,6 +54,10 @@
     X(PROFILE_CHECKPOINT_PERIODIC,                                                     \
       "periodic") /* every checkpoint_ms, and the others  \
                                                 */
+#define PROFILE_CKPT_SHARES(X)                                                         \
+    X(PROFILE_CKPT_SHARES_REFUSE, "refuse") /* no checkpoint of one with shares */     \
+    X(PROFILE_CKPT_SHARES_REMOUNT,                                                     \
+      "remount") /* unmounted before the cut, mounted after it and after a restore */
 #define PROFILE_ON_FAILURES(X)                                                         \
     X(PROFILE_ON_FAILURE_STOP, "stop") /* the VM is lost */                            \
     X(PROFILE_ON_FAILURE_RESTART,                                                      \
@@ -67,6 +71,7 @@ enum profile_nic_type { PROFILE_NIC_TYPES(X) PROFILE_NIC_TYPE_COUNT };
 enum profile_disk_format { PROFILE_DISK_FORMATS(X) PROFILE_DISK_FORMAT_COUNT };
 enum profile_console { PROFILE_CONSOLES(X) PROFILE_CONSOLE_COUNT };
 enum profile_checkpoint { PROFILE_CHECKPOINTS(X) PROFILE_CHECKPOINT_COUNT };
+enum profile_ckpt_shares { PROFILE_CKPT_SHARES(X) PROFILE_CKPT_SHARES_COUNT };
 enum profile_on_failure { PROFILE_ON_FAILURES(X) PROFILE_ON_FAILURE_COUNT };
 #undef X
 
@@ -77,6 +82,7 @@ extern const char *const profile_nic_type_names[];
 extern const char *const profile_disk_format_names[];
 extern const char *const profile_console_names[];
 extern const char *const profile_checkpoint_names[];
+extern const char *const profile_ckpt_shares_names[];
 extern const char *const profile_on_failure_names[];
 /* The index of word in such a list, letters in any case; -1 if it is not there. */
 int profile_word(const char *const *names, const char *word);
@@ -157,6 +163,7 @@ struct profile {
     enum profile_checkpoint checkpoint;
     uint64_t checkpoint_ms; /* for periodic */
     uint32_t checkpoint_keep;
+    enum profile_ckpt_shares checkpoint_shares;
     enum profile_on_failure on_failure;
 
     uint64_t time_ms;       /* the VM is stopped after this; 0: no limit */

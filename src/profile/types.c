@@ -13,8 +13,9 @@ enum { CAPS_ALL = (1 << PROFILE_CAP_COUNT) - 1 };
 static const unsigned caps[PROFILE_TYPE_COUNT] = {
     [PROFILE_AUTO] = CAPS_ALL,
     [PROFILE_HPC] = CAPS_ALL & ~(BIT(QCOW2) | BIT(CDROM) | BIT(USER_NIC)),
-    [PROFILE_KVM] = CAPS_ALL,
-    [PROFILE_QEMU] = CAPS_ALL & ~BIT(PASSTHROUGH),
+    /* QEMU saves no machine that has a virtio-fs card, mounted or not. */
+    [PROFILE_KVM] = CAPS_ALL & ~BIT(REMOUNT),
+    [PROFILE_QEMU] = CAPS_ALL & ~(BIT(PASSTHROUGH) | BIT(REMOUNT)),
     [PROFILE_XEN] = BIT(KERNEL) | BIT(PIN) | BIT(DISKS) | BIT(PASSTHROUGH) |
                     BIT(CHECKPOINT) | BIT(MIGRATE) | BIT(CDROM) | BIT(QCOW2) |
                     BIT(SERIAL),
@@ -81,6 +82,9 @@ bool profile_needs(const struct profile *p, enum profile_cap cap, const char **f
         [PROFILE_CAP_PASSTHROUGH] = {p->device_count, "devices"},
         [PROFILE_CAP_CHECKPOINT] = {p->checkpoint != PROFILE_CHECKPOINT_NONE,
                                     "checkpoint"},
+        [PROFILE_CAP_REMOUNT] = {p->share_count && p->checkpoint_shares ==
+                                                       PROFILE_CKPT_SHARES_REMOUNT,
+                                 "checkpoint_shares"},
         [PROFILE_CAP_MIGRATE] = {p->on_failure == PROFILE_ON_FAILURE_MIGRATE,
                                  "on_failure"},
         [PROFILE_CAP_SERIAL] = {p->console == PROFILE_CONSOLE_SERIAL, "console"},

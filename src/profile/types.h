@@ -19,6 +19,7 @@
     X(PROFILE_CAP_SHARES, "share host directories")                                    \
     X(PROFILE_CAP_PASSTHROUGH, "pass devices through")                                 \
     X(PROFILE_CAP_CHECKPOINT, "checkpoint")                                            \
+    X(PROFILE_CAP_REMOUNT, "mount shares again after a checkpoint")                    \
     X(PROFILE_CAP_MIGRATE, "migrate")                                                  \
     X(PROFILE_CAP_SERIAL, "have a serial console")                                     \
     X(PROFILE_CAP_VIRTIO, "have a virtio console")

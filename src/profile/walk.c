@@ -38,11 +38,10 @@ static const struct xml_attr share_attrs[] = {{"source", "source"},
                                               {0}};
 static const struct xml_attr device_attrs[] = {
     {"address", "address"}, {"class", "class"}, {0}};
-static const struct xml_attr checkpoint_attrs[] = {{"policy", "checkpoint"},
-                                                   {"every", "checkpoint_ms"},
-                                                   {"keep", "checkpoint_keep"},
-                                                   {"on-failure", "on_failure"},
-                                                   {0}};
+static const struct xml_attr checkpoint_attrs[] = {
+    {"policy", "checkpoint"},     {"every", "checkpoint_ms"},
+    {"keep", "checkpoint_keep"},  {"shares", "checkpoint_shares"},
+    {"on-failure", "on_failure"}, {0}};
 static const struct xml_attr limits_attrs[] = {
     {"time", "time_ms"}, {"scratch", "scratch_bytes"}, {"ready", "ready_ms"}, {0}};
 
