@@ -14,11 +14,13 @@ agent_tests = test/t0061-domain.t \
 agent_tests_more = test/t2100-ckpt.t \
     test/t2110-freeze.t \
     test/t3060-lab-vm.t \
-    test/t3062-lab-kill.t
+    test/t3062-lab-kill.t \
+    test/t3310-ckpt-hpc.t
 dist_check_SCRIPTS += $(agent_tests) $(agent_tests_more)
 TESTS += $(agent_tests)
 TESTS_MORE += $(agent_tests_more)
-dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/kills test/vm/term test/vm/ways
+dist_noinst_SCRIPTS += test/vm/clones test/vm/conform test/vm/keeps test/vm/kills test/vm/moments \
+    test/vm/term test/vm/thaws test/vm/ways
 dist_noinst_DATA += test/vm/lib.sh
 
 check_PROGRAMS += test/unit/agent.tap
