@@ -164,7 +164,8 @@ static void test_xml_round_trip(void **state)
         "<disk size='10G'/></disks><nics><nic type='isolated' network='x' queues='2'/>"
         "</nics><nic2><type option='br0'>BRIDGED_TAP</type></nic2>"
         "<shares><share source='/home' target='/home' readonly='yes'/></shares>"
-        "<checkpoint policy='periodic' every='15m' keep='3' shares='remount' on-failure='restart'/>"
+        "<checkpoint policy='periodic' every='15m' keep='3' shares='remount' "
+        "on-failure='restart'/>"
         "<limits time='2h' scratch='1G' ready='60s'/></profile>";
     AUTO(profile) p = parse(text);
     char *xml = profile_to_xml(p);
