@@ -18,7 +18,7 @@ src_vmm_libvmm_la_SOURCES = \
     src/vmm/exits.c \
     src/vmm/io.c \
     src/vmm/irq.c \
-    src/vmm/memory.c \
+    src/vmm/memory.c src/vmm/memory_fill.c src/vmm/memory_pool.c src/vmm/memory_report.c \
     src/vmm/power.c \
     src/vmm/sandbox.c src/vmm/sandbox.h \
     src/vmm/save.c src/vmm/thaw.c \

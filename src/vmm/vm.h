@@ -149,6 +149,11 @@ int vm_restore(struct vm *vm, const void *state, size_t len, struct err *err);
 /* memory.c */
 int memory_init(struct vm *vm, struct err *err);
 void memory_done(struct vm *vm);
+/* memory_pool.c: refuse, with numbers, what the host's pools cannot give. */
+int memory_pool_check(const struct vm *vm, struct err *err);
+/* memory_fill.c: touch every page, each node's by threads there. */
+int memory_fill(struct vm *vm, struct err *err);
+/* memory_report.c */
 json_t *memory_report(struct vm *vm);
 uint64_t memory_low_end(const struct vm *vm); /* end of RAM below 4 GiB */
 int memory_dirty_log(struct vm *vm, bool on, struct err *err);
