@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lodge-guest over a socketpair, without a machine: commands, flows, ends, copies. */
+/* lodge-guest over a socketpair, without a machine: commands, flows, ends. */
 #include "unit.h"
+
+#include "guest_host.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,176 +26,6 @@
 #include "proto/rpc.h"
 #include "proto/tar.h"
 
-enum { STEP_MS = 20000 };
-
-static struct {
-    int fd;
-    pid_t pid;
-    struct chan *chan;
-} host = {.fd = -1};
-
-/* A command as its host sees it. */
-struct job {
-    uint32_t stream;
-    bool over, gone, input_closed;
-    int status, sig; /* of the exit; -1: none */
-    struct str_buf out[3];
-    uint64_t got[3];
-    uint64_t sum; /* of output, when it is not kept */
-    bool sum_only;
-    bool hold; /* take nothing */
-    int64_t attached, pid;
-    char error[200];
-};
-
-static void job_done(struct job *j)
-{
-    for (int i = 0; i < 3; i++)
-        str_buf_done(&j->out[i]);
-}
-
-static uint64_t sum_of(uint64_t sum, const char *p, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        sum = sum * 31 + (unsigned char)p[i];
-    return sum;
-}
-
-static void take_message(struct job *j, const struct chan_event *ev)
-{
-    AUTO_JSON m = NULL;
-    struct err err;
-    if (chan_parse(ev, &m, &err) < 0)
-        fail_msg("%s", err.text);
-    json_t *e = json_object_get(m, "error"), *exit = json_object_get(m, "exit");
-    json_int_t n;
-    if (e)
-        snprintf(j->error, sizeof j->error, "%s",
-                 json_string_value(json_object_get(e, "code")));
-    if (exit) {
-        json_unpack(exit, "{s?i, s?i}", "status", &j->status, "signal", &j->sig);
-        const char *text = json_string_value(json_object_get(exit, "text"));
-        if (text)
-            snprintf(j->error, sizeof j->error, "%s", text);
-    }
-    if (json_unpack(m, "{s:{s:I}}", "attached", "stdin", &n) == 0)
-        j->attached = n;
-    if (json_unpack(m, "{s:{s:I}}", "started", "pid", &n) == 0)
-        j->pid = n;
-    j->input_closed |= json_object_get(m, "stdin") != NULL;
-}
-
-static void take(const struct chan_event *ev)
-{
-    struct job *j = ev->user;
-    if (!j)
-        return;
-    if (ev->kind == CHAN_EV_MSG)
-        take_message(j, ev);
-    if (ev->kind == CHAN_EV_DATA) {
-        j->got[ev->flow] += ev->len;
-        if (j->sum_only)
-            j->sum = sum_of(j->sum, ev->data, ev->len);
-        else
-            str_buf_add(&j->out[ev->flow], ev->data, ev->len);
-        if (!j->hold)
-            chan_consumed(host.chan, ev->stream, ev->flow, ev->len);
-    }
-    if (ev->kind == CHAN_EV_CLOSE)
-        chan_close(host.chan, ev->stream);
-    j->gone |= ev->kind == CHAN_EV_GONE;
-    j->over |= ev->kind == CHAN_EV_GONE || ev->kind == CHAN_EV_CLOSE;
-}
-
-/* One exchange, waiting at most wait_ms; false at the end of the connection. */
-static bool turn(int wait_ms)
-{
-    size_t len;
-    const void *out = chan_output(host.chan, &len);
-    struct pollfd p = {.fd = host.fd, .events = POLLIN | (len ? POLLOUT : 0)};
-    uint64_t now = clock_ms();
-    chan_tick(host.chan, now);
-    int hello = chan_timeout(host.chan, now);
-    poll(&p, 1, hello >= 0 && hello < wait_ms ? hello : wait_ms);
-    if (p.revents & POLLOUT) {
-        ssize_t n = send(host.fd, out, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n > 0)
-            chan_output_done(host.chan, n);
-    }
-    if (p.revents & (POLLIN | POLLHUP)) {
-        size_t room;
-        void *to = chan_room(host.chan, &room);
-        ssize_t n = recv(host.fd, to, room, MSG_DONTWAIT);
-        if (n == 0 || (n < 0 && errno != EAGAIN))
-            return false;
-        if (n > 0)
-            chan_added(host.chan, n);
-    }
-    struct chan_event ev;
-    while (chan_next(host.chan, &ev))
-        take(&ev);
-    return true;
-}
-
-#define UNTIL(cond)                                                                    \
-    do {                                                                               \
-        uint64_t end_ = clock_ms() + STEP_MS;                                          \
-        while (!(cond)) {                                                              \
-            if (clock_ms() > end_)                                                     \
-                fail_msg("waited in vain for %s", #cond);                              \
-            turn(50);                                                                  \
-        }                                                                              \
-    } while (0)
-
-/* In namespaces of its own, with an /etc of its own, so that it may be told who it is. */
-static void enclose(void)
-{
-    static const char setup[] =
-        "ip link add d0 type veth peer name d1 && ip link set d0 address "
-        "52:54:00:00:00:01 && mount --make-rprivate / && mount -t tmpfs tmpfs /etc && "
-        "mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /home && mkdir /mnt/share "
-        "&& "
-        "echo there >/mnt/share/file && echo old::1:1::/: >/etc/passwd";
-    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS) < 0 || system(setup) != 0)
-        _exit(98);
-}
-
-enum how { WORKER, SUPERVISED, ENCLOSED };
-
-static void launch(enum how how)
-{
-    int pair[2];
-    char number[16], path[4096];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    const char *top = getenv("LODGE_TOP_BUILDDIR");
-    snprintf(path, sizeof path, "%s/lodge-guest", top ? top : ".");
-    host.pid = fork();
-    if (host.pid == 0) {
-        int fd = fcntl(pair[1], F_DUPFD, 10);
-        snprintf(number, sizeof number, "%d", fd);
-        if (how == ENCLOSED)
-            enclose();
-        execl(path, path, "--fd", number, how == SUPERVISED ? "--daemon" : "--worker",
-              how == ENCLOSED ? NULL : "--no-identity", NULL);
-        _exit(99);
-    }
-    close(pair[1]);
-    host.fd = pair[0];
-    struct chan_config config = {.role = CHAN_HOST};
-    assert_int_equal(chan_new(&config, &host.chan, NULL), 0);
-    UNTIL(chan_state(host.chan) == CHAN_UP);
-}
-
-static int land(void)
-{
-    int status = -1;
-    close(host.fd);
-    waitpid(host.pid, &status, 0);
-    chan_free(host.chan);
-    host.chan = NULL;
-    return status;
-}
-
 static int setup(void **state)
 {
     launch(WORKER);
@@ -203,31 +35,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     return land() == 0 ? 0 : -1;
-}
-
-static void ask(struct job *j, json_t *request)
-{
-    struct err err;
-    j->status = j->sig = -1;
-    bool command = json_object_get(request, "argv") || json_object_get(request, "path");
-    if (command && !json_object_get(request, "uid") && geteuid() == 0) {
-        json_object_set_new(request, "uid", json_integer(0));
-        json_object_set_new(request, "gid", json_integer(0));
-    }
-    if (chan_open(host.chan, request, j, &j->stream, &err) < 0)
-        fail_msg("%s", err.text);
-}
-
-static json_t *shell(const char *script)
-{
-    return json_pack("{s:s, s:[s,s,s]}", "op", "exec", "argv", "sh", "-c", script);
-}
-
-static void run(struct job *j, json_t *request)
-{
-    ask(j, request);
-    chan_eof(host.chan, j->stream, 0);
-    UNTIL(j->over);
 }
 
 static void test_statuses(void **state)
@@ -570,84 +377,6 @@ static void test_questions(void **state)
     }
 }
 
-/* A tree into the guest by put, out again by get: the same. */
-static void test_copy(void **state)
-{
-    char dir[] = "/tmp/lodge-copy-XXXXXX", cmd[512];
-    assert_non_null(mkdtemp(dir));
-    snprintf(cmd, sizeof cmd,
-             "cd %s && mkdir -p a/b/%0120d && echo x >a/one && seq 1 99999 >a/b/two && "
-             "ln -s ../one a/b/link && chmod 751 a/one && touch -d 2001-02-03 a/one && "
-             "mkdir a/ro && echo y >a/ro/f && chmod 555 a/ro",
-             dir, 7);
-    struct job make = {0};
-    run(&make, shell(cmd));
-    assert_int_equal(make.status, 0);
-    /* get */
-    struct job get = {0};
-    AUTO_STR a = str_printf("%s/a", dir);
-    AUTO_STR b = str_printf("%s/b", dir);
-    run(&get, json_pack("{s:s, s:s}", "op", "get", "path", a));
-    assert_int_equal(get.status, 0);
-    static char one_file[3 * 512];
-    AUTO_FD tar = memfd_create("tar", MFD_CLOEXEC);
-    assert_int_equal(tar_pack(tar, "/dev/null", NULL, NULL), 0);
-    AUTO_STR empty = str_printf("%s/a/one", dir);
-    assert_int_equal(tar_pack(tar, empty, NULL, NULL), 0);
-    assert_true(pread(tar, one_file, sizeof one_file, 1024) > 0);
-    /* put what came, under another name */
-    struct job put = {0};
-    ask(&put, json_pack("{s:s, s:s}", "op", "put", "path", b));
-    for (size_t at = 0; at < get.out[1].len;) {
-        size_t n = chan_sendable(host.chan, put.stream, 0);
-        n = n < get.out[1].len - at ? n : get.out[1].len - at;
-        chan_data(host.chan, put.stream, 0, get.out[1].data + at, n, NULL);
-        at += n;
-        turn(50);
-    }
-    chan_eof(host.chan, put.stream, 0);
-    UNTIL(put.over);
-    assert_int_equal(put.status, 0);
-    struct job same = {0};
-    snprintf(cmd, sizeof cmd,
-             "cd %s && diff -r a b && [ -L b/b/link ] && "
-             "[ \"$(cd a; find . ! -type l -printf '%%p %%m %%Ts\\n' | sort)\" = "
-             "\"$(cd b; find . ! -type l -printf '%%p %%m %%Ts\\n' | sort)\" ] && "
-             "chmod -R u+w . && rm -rf %s",
-             dir, dir);
-    run(&same, shell(cmd));
-    if (same.status)
-        fail_msg("%s %s", same.out[1].data, same.out[2].data);
-    /* A file does not take the place of what is none (here: a directory's mount or a
-     * device; a socket does for both). */
-    struct job over = {0};
-    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "/tmp/lodge-sock-"};
-    snprintf(at.sun_path + strlen(at.sun_path), 20, "%d", (int)getpid());
-    AUTO_FD sock = socket(AF_UNIX, SOCK_STREAM, 0);
-    assert_int_equal(bind(sock, (struct sockaddr *)&at, sizeof at), 0);
-    ask(&over, json_pack("{s:s, s:s}", "op", "put", "path", at.sun_path));
-    chan_data(host.chan, over.stream, 0, one_file, sizeof one_file, NULL);
-    chan_eof(host.chan, over.stream, 0);
-    UNTIL(over.over);
-    assert_true(over.status > 0);
-    assert_non_null(strstr(over.out[2].data, "not a file"));
-    assert_int_equal(unlink(at.sun_path), 0);
-    job_done(&over);
-    /* An archive cut off is an error, not a success. */
-    struct job cut = {0};
-    ask(&cut, json_pack("{s:s, s:s}", "op", "put", "path", "/tmp/lodge-never"));
-    chan_data(host.chan, cut.stream, 0, get.out[1].data, 700, NULL);
-    chan_eof(host.chan, cut.stream, 0);
-    UNTIL(cut.over);
-    assert_true(cut.status > 0);
-    rmdir("/tmp/lodge-never");
-    job_done(&make);
-    job_done(&get);
-    job_done(&put);
-    job_done(&same);
-    job_done(&cut);
-}
-
 /* The worker is killed: its commands go with it, the supervisor starts another. */
 static void test_killed_worker(void **state)
 {
@@ -749,8 +478,8 @@ int main(void)
         cmocka_unit_test(test_left_behind),   cmocka_unit_test(test_stop_and_go),
         cmocka_unit_test(test_pty),           cmocka_unit_test(test_die),
         cmocka_unit_test(test_attach),        cmocka_unit_test(test_many),
-        cmocka_unit_test(test_questions),     cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_killed_worker), cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_questions),     cmocka_unit_test(test_killed_worker),
+        cmocka_unit_test(test_identity),
     };
     return cmocka_run_group_tests_name("guest", tests, setup, teardown);
 }

@@ -4,11 +4,15 @@ test_unit_chan_tap_SOURCES = test/unit/chan.c test/unit/unit.h
 test_unit_chan_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_chan_tap_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS) \
     $(CMOCKA_LIBS)
-check_PROGRAMS += test/unit/guest.tap
-test_unit_guest_tap_SOURCES = test/unit/guest.c test/unit/unit.h
+check_PROGRAMS += test/unit/guest.tap test/unit/guest_copy.tap
+guest_host = test/unit/guest_host.c test/unit/guest_host.h test/unit/unit.h
+test_unit_guest_tap_SOURCES = test/unit/guest.c $(guest_host)
 test_unit_guest_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 test_unit_guest_tap_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS) \
     $(CMOCKA_LIBS)
+test_unit_guest_copy_tap_SOURCES = test/unit/guest_copy.c $(guest_host)
+test_unit_guest_copy_tap_CFLAGS = $(test_unit_guest_tap_CFLAGS)
+test_unit_guest_copy_tap_LDADD = $(test_unit_guest_tap_LDADD)
 
 check_PROGRAMS += test/fuzz/chan.tap test/fuzz/tar.tap
 test_fuzz_chan_tap_SOURCES = test/fuzz/chan.c $(FUZZ_RUNNER)
