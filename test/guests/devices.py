@@ -24,7 +24,7 @@ SLOW = int(os.environ.get("LODGE_TEST_SLOW", 100))
 
 class Guest:
     def __init__(self, name, devices, vcpus=1, memory=256, sandbox=True, page="4K", nodes=None,
-                 fds=()):
+                 fds=(), words=""):
         self.dir = tempfile.mkdtemp(prefix=name, dir=DIR)
         self.console = os.path.join(self.dir, "test")
         self.control = os.path.join(self.dir, "control")
@@ -32,7 +32,7 @@ class Guest:
         config = {
             "name": name, "vcpus": vcpus, "memory": {"size_mib": memory, "page": page},
             "kernel": KERNEL, "initrd": INITRD,
-            "cmdline": "console=ttyS0 panic=-1 mitigations=off",
+            "cmdline": "console=ttyS0 panic=-1 mitigations=off " + words,
             "control": {"path": self.control},
             "devices": [{"type": "serial", "stdio": True},
                         {"type": "console", "id": "con", "ports": [
@@ -119,6 +119,9 @@ class Guest:
 
     def end(self, how="poweroff", want=0):
         self.sock.sendall(b"sync; %s -f\n" % how.encode())
+        self.ended(want)
+
+    def ended(self, want):
         try:
             status = self.p.wait(SLOW)
         finally:
