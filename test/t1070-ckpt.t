@@ -160,6 +160,24 @@ test_expect_success 'another user reads neither the machine nor the checkpoint' 
     as $A lodge vm restore "$PWD/open/x" --name u2 &&
     test "$(as $A lodge vm list --noheader --raw -o uid | sort -u)" = $A
 '
+test_expect_success 'a requeued job has its machine back, which ends with it' '
+    cat >ask.py <<-\EOF &&
+	import json, socket, sys
+	s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); f = s.makefile("rw"); f.readline()
+	f.write(json.dumps({"id": "1", "method": sys.argv[2], "params": json.loads(sys.argv[3])}) + "\n"); f.flush()
+	for line in f:
+	    m = json.loads(line)
+	    if m.get("id") == "1" and "progress" not in m:
+	        break
+	print(m["error"]["text"] if "error" in m else m["result"].get("job"))
+	EOF
+    ask() { python3 ask.py "$LODGE_AGENT_SOCKET" "$@"; } &&
+    test "$(ask vm.restore "{\"checkpoint\": \"$PWD/a\", \"name\": \"q\", \"job\": \"77\"}")" = 77 &&
+    test "$(state q)" = running && ask job.end "{\"job\": \"77\"}" &&
+    for i in $(seq 100); do test -z "$(state q)" && break; sleep 0.1; done && test -z "$(state q)" &&
+    as $A python3 ask.py "$LODGE_AGENT_SOCKET" vm.restore \
+        "{\"checkpoint\": \"$PWD/open/x\", \"name\": \"q\", \"job\": \"77\"}" | grep "only root may name a job"
+'
 test_expect_success 'hostile manifests are one line' '
     hostile() { # JQ-LIKE PYTHON STATEMENT ON m
         rm -rf bad && cp -r a bad && python3 - "$1" <<-\EOF

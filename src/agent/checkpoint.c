@@ -253,7 +253,8 @@ struct loading {
     struct rpc_call *call;
     struct agent *agent;
     struct work *work;
-    char *path, *name, *mode;
+    char *path, *name, *mode, *job;
+    json_t *cgroups;
     json_int_t uid, gid;
     bool wait;
 };
@@ -265,6 +266,8 @@ static void loading_free(struct loading *l)
     free(l->path);
     free(l->name);
     free(l->mode);
+    free(l->job);
+    json_decref(l->cgroups);
     free(l);
 }
 
@@ -397,6 +400,8 @@ static int define(struct loading *l, json_t *read, struct vm **out, struct err *
     vm->name = strdup(wanted);
     vm->uid = l->uid;
     vm->gid = l->gid;
+    vm->job = move(l->job);
+    vm->cgroups = json_incref(l->cgroups);
     vm->vt = json_object();
     vm->from = json_pack("{s:s, s:I, s:I, s:b, s:O, s:O*, s:s*}", "path", l->path,
                          "uid", l->uid, "gid", l->gid, "clone", clone, "macs", macs,
@@ -473,15 +478,22 @@ static int check_mode(const char *mode, struct err *err)
 
 static int load(struct agent *a, struct rpc_call *call, json_t *params, struct err *err)
 {
-    const char *path, *name = NULL, *mode = NULL;
+    const char *path, *name = NULL, *mode = NULL, *job = NULL;
+    json_t *cgroups = NULL;
     json_int_t uid = -1, gid = -1;
     int wait = 1;
-    if (rpc_unpack(params, err, "vm.restore", "{s:s, s?s, s?b, s?I, s?I, s?s !}",
-                   "checkpoint", &path, "name", &name, "wait", &wait, "uid", &uid,
-                   "gid", &gid, "mode", &mode) < 0 ||
+    if (rpc_unpack(params, err, "vm.restore",
+                   "{s:s, s?s, s?b, s?I, s?I, s?s, s?s, s?o !}", "checkpoint", &path,
+                   "name", &name, "wait", &wait, "uid", &uid, "gid", &gid, "mode",
+                   &mode, "job", &job, "cgroups", &cgroups) < 0 ||
         check_path(path, err) < 0 || whose(call, &uid, &gid, err) < 0 ||
         check_mode(mode, err) < 0)
         return -1;
+    uid_t caller = rpc_call_uid(call);
+    if ((job || cgroups) && caller != 0 && caller != geteuid())
+        return err_set(err, E_PERM, "only root may name a job or its control groups");
+    if (cgroups && !json_is_object(cgroups))
+        return err_set(err, E_INPUT, "vm.restore: cgroups: wants an object");
     struct loading *l = calloc(1, sizeof *l);
     if (!l)
         return err_oom(err);
@@ -490,6 +502,8 @@ static int load(struct agent *a, struct rpc_call *call, json_t *params, struct e
                           .path = strdup(path),
                           .name = name ? strdup(name) : NULL,
                           .mode = mode ? strdup(mode) : NULL,
+                          .job = job ? strdup(job) : NULL,
+                          .cgroups = json_incref(cgroups),
                           .uid = uid,
                           .gid = gid,
                           .wait = wait};
@@ -501,7 +515,7 @@ static int load(struct agent *a, struct rpc_call *call, json_t *params, struct e
                              .arg = l,
                              .done_arg = l,
                              .timeout_ms = LOAD_MS};
-    if (!l->path || (name && !l->name) || (mode && !l->mode) ||
+    if (!l->path || (name && !l->name) || (mode && !l->mode) || (job && !l->job) ||
         work_start(&spec, &l->work, err) < 0) {
         loading_free(l);
         return err && err->code ? -1 : err_oom(err);
