@@ -162,7 +162,10 @@ class Qemu(Machine):
                 return answer["return"]
 
     def is_running(self):
-        return self.ask("query-status")["status"] == "running"
+        status = self.ask("query-status")["status"]
+        if status == "paused":  # it was saved so, and comes back so
+            self.ask("cont")
+        return status == "running"
 
     def save(self, path):
         start = time.monotonic()

@@ -15,7 +15,8 @@ agent_tests_more = test/t2100-ckpt.t \
     test/t2110-freeze.t \
     test/t3060-lab-vm.t \
     test/t3062-lab-kill.t \
-    test/t3310-ckpt-hpc.t
+    test/t3310-ckpt-hpc.t \
+    test/t3320-ckpt-nodes.t
 dist_check_SCRIPTS += $(agent_tests) $(agent_tests_more)
 TESTS += $(agent_tests)
 TESTS_MORE += $(agent_tests_more)
