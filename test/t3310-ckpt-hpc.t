@@ -5,7 +5,7 @@ test_description='type hpc on a real KVM: all ways to keep a machine, clones of 
 lodge_skip_all_unless ROOT
 lodge_skip_all_unless LAB
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
-moments=${LODGE_CKPT_MOMENTS:-3}
+moments=${LODGE_CKPT_MOMENTS:-100}
 clones=${LODGE_CLONES:-8}
 
 cat >inside <<EOF
