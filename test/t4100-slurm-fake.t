@@ -105,7 +105,7 @@ test_expect_success 'a virtual cluster that does not fit, is not there, or is no
     test_must_fail job sbatch -N2 --vm-cluster=bunc --wrap true 2>err && grep -q "bunch" err &&
     test_must_fail job sbatch --vm-cluster=bunch --vm-profile=fake --wrap true 2>err && grep -q "not both" err &&
     test_must_fail job sbatch --vm-cluster=bunch --vms-per-node=2 --wrap true 2>err && grep -q "the cluster says" err &&
-    test_must_fail job sbatch -N2 --vm-cluster=bunch --vm-dry-run --wrap true 2>err && grep -q "\"name\": \"work2\"" err &&
+    test_must_fail job sbatch -N2 --vm-cluster=bunch --vm-dry-run --wrap true 2>err && grep -q "would boot on the job.s node 1: .work2., image none" err &&
     test -z "$(squeue -h)"
 '
 test_expect_success 'the cluster of a profile one may not boot is not for him either' '
@@ -203,7 +203,7 @@ test_expect_success 'a profile one may not boot; root may; again when allowed' '
 '
 test_expect_success 'dry run says what would be, and submits nothing' '
     test_must_fail job sbatch --vm-dry-run --vm-profile=fake --wrap true 2>err &&
-    grep -q "\"type\": \"fake\"" err && grep -q "nothing was submitted" err && test -z "$(squeue -h)"
+    grep -q "1 of profile .fake., type fake, " err && grep -q "nothing was submitted" err && test -z "$(squeue -h)"
 '
 test_expect_success 'a machine that does not boot: the job fails with the reason, node idle' '
     test_must_fail job sbatch -W -o $O --vm-profile=$T/broken.xml --wrap true &&

@@ -106,13 +106,38 @@ static char *control(const struct plugin_options *o, bool array, const json_t *a
     return job ? json_dumps(job, JSON_COMPACT) : NULL;
 }
 
+static const char *image_of(const json_t *from)
+{
+    const char *image = json_string_value(json_object_get(from, "image"));
+    return image ? image : "none";
+}
+
+static int mib_of(const json_t *from)
+{
+    return (int)(json_integer_value(json_object_get(from, "memory_bytes")) >> 20);
+}
+
+/* For people: a line a machine of a cluster, or one for all of a profile. */
 static void show_plan(const json_t *answer)
 {
-    AUTO_JSON shown = json_copy((json_t *)answer);
+    json_t *machines = json_object_get(answer, "machines"), *m;
+    size_t i;
 
-    json_object_del(shown, "ticket");
-    AUTO_STR text = json_dumps(shown, JSON_INDENT(2));
-    slurm_spank_log("lodge: would boot on each node: %s", text ? text : "?");
+    json_array_foreach (machines, i, m)
+        slurm_spank_log("lodge: would boot on the job's node %d: '%s', image %s; at "
+                        "least %d CPUs and %d MiB",
+                        (int)json_integer_value(json_object_get(m, "node")),
+                        json_string_value(json_object_get(m, "name")), image_of(m),
+                        (int)json_integer_value(json_object_get(m, "vcpus")),
+                        mib_of(m));
+    if (!machines)
+        slurm_spank_log(
+            "lodge: would boot on each node: %d of profile '%s', type %s, "
+            "image %s; at least %d CPUs and %d MiB each",
+            (int)json_integer_value(json_object_get(answer, "vms")),
+            json_string_value(json_object_get(answer, "profile")),
+            json_string_value(json_object_get(answer, "type")), image_of(answer),
+            (int)json_integer_value(json_object_get(answer, "vcpus")), mib_of(answer));
 }
 
 int plugin_submit(spank_t sp, const struct plugin_args *a, struct err *err)

@@ -24,6 +24,11 @@ struct order {
     uint64_t limit;
 };
 
+static bool may_hear(uid_t uid, const json_t *data)
+{
+    return uid == 0 || uid == geteuid();
+}
+
 static int may(struct rpc_call *call, struct err *err)
 {
     uid_t uid = rpc_call_uid(call);
@@ -105,6 +110,22 @@ static char *ref_of(const struct vm *vm)
         return NULL;
     return digest ? str_printf("%.*s@%s", (int)strcspn(image, "@"), image, digest)
                   : strdup(image);
+}
+
+void images_want(struct agent *a, const char *ref)
+{
+    if (a->server)
+        rpc_server_emit(a->server, "image.wanted", json_pack("{s:s}", "image", ref),
+                        may_hear);
+}
+
+int images_await(const struct vm *vm, struct err *err)
+{
+    enum { QUIET_S = 30 };
+    const char *image = vm->profile->image;
+    if (!vm->job || !image || !strstr(image, "@sha256:"))
+        return 0;
+    return cache_await(image, QUIET_S, IMAGES_AWAIT_MS / 1000, err);
 }
 
 void images_hold(struct vm *vm)

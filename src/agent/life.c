@@ -413,7 +413,8 @@ static void on_booted(void *arg, json_t *result, const struct err *why)
 static int start_boot(struct vm *vm, struct err *err)
 {
     images_hold(vm);
-    return life_act(vm, VT_BOOT, "boot", STAGE_MS, on_boot_note, on_booted, err);
+    unsigned ms = STAGE_MS + (vm->held ? 0 : IMAGES_AWAIT_MS);
+    return life_act(vm, VT_BOOT, "boot", ms, on_boot_note, on_booted, err);
 }
 
 int life_boot(struct vm *vm, struct err *err)

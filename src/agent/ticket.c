@@ -2,11 +2,14 @@
 /* From a ticket to the profile it grants. */
 #include "agent/ticket.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/images.h"
 #include "base/dirs.h"
+#include "base/str.h"
 #include "image/store.h"
 #include "place/members.h"
 #include "profile/profile.h"
@@ -27,14 +30,33 @@ static int count_of(struct agent *a, const char *job)
     return n;
 }
 
+/* The very one of the ticket, by its digest: the controller is asked for it, and the
+ * machine waits where it would be staged. */
+static int want_image(struct agent *a, struct profile *p, const char *digest,
+                      struct err *err)
+{
+    AUTO_STR ref = str_printf("%.*s@%s", (int)strcspn(p->image, "@"), p->image, digest);
+    if (!ref)
+        return err_oom(err);
+    images_want(a, ref);
+    free(p->image);
+    p->image = move(ref);
+    return 0;
+}
+
 /* The image must still be what it was at submission. */
-static int same_image(const struct profile *p, const char *digest, struct err *err)
+static int same_image(struct agent *a, struct profile *p, const char *digest,
+                      struct err *err)
 {
     AUTO(image) img = NULL;
+    struct err why = {0};
     if (!digest)
         return 0;
-    if (image_find(p->image, &img, err) < 0)
-        return err_at(err, "profile '%s'", p->name);
+    if (image_find(p->image, &img, &why) < 0) {
+        if (why.code == E_NOENT && *p->image != '/')
+            return want_image(a, p, digest, err);
+        return err_set(err, why.code, "profile '%s': %s", p->name, why.text);
+    }
     if (!img->digest || strcmp(img->digest, digest) != 0)
         return err_set(
             err, E_PERM,
@@ -162,7 +184,7 @@ int agent_ticket(struct agent *a, const char *text, uid_t uid, const char *job,
     if (job && count_of(a, job) >= vms)
         return err_set(err, E_PERM, "the ticket is for %d machine%s a node", vms,
                        vms == 1 ? "" : "s");
-    if (same_image(p, digest, err) < 0)
+    if (same_image(a, p, digest, err) < 0)
         return -1;
     *out = move(p);
     return 0;

@@ -9,6 +9,7 @@
 
 #include "agent/agent.h"
 #include "agent/frozen.h"
+#include "agent/images.h"
 #include "agent/snap.h"
 #include "agent/stage.h"
 #include "base/fd.h"
@@ -69,7 +70,8 @@ static int do_boot(struct vt_run *r, work_tell_f tell, struct err *err)
 {
     if (r->ops->destroy(r, NULL) < 0)
         stage_clear(r, NULL);
-    if (r->ops->needs_image && image_find(r->profile->image, &r->image, err) < 0)
+    if (r->ops->needs_image && (images_await(r->vm, err) < 0 ||
+                                image_find(r->profile->image, &r->image, err) < 0))
         return -1;
     if (r->image && r->image->digest)
         json_object_set_new(r->vt, "image", json_string(r->image->digest));

@@ -330,6 +330,8 @@ static void on_event(const char *node, const char *event, json_t *data, void *ar
         claims_take(l, node, data);
         return;
     }
+    if (!strcmp(event, "image.wanted"))
+        lodged_image_wanted(l, node, data);
     log_info(&ctx, "%s%s%s", event, state ? " " : "", state ? state : "");
     book_add(l->book, (uid_t)json_integer_value(json_object_get(data, "uid")), node, vm,
              job, event, copy);
@@ -337,6 +339,7 @@ static void on_event(const char *node, const char *event, json_t *data, void *ar
 
 static void on_op_ended(int64_t op, const char *state, const char *why, void *arg)
 {
+    lodged_image_came(arg, op);
     log_info(NULL, "operation %" PRId64 " %s%s%s", op, state, *why ? ": " : "", why);
     note_op(arg, "op.end", op, state, why);
 }
@@ -363,4 +366,5 @@ void lodged_stop(struct lodged *l)
     rpc_server_free(move(l->server));
     runner_free(move(l->runner));
     book_free(move(l->book));
+    json_decref(move(l->wanted));
 }

@@ -7,12 +7,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/log.h"
+#include "base/str.h"
 #include "controller/push.h"
 #include "controller/vm_plan.h"
 
-static int plan_push(struct lodged *l, struct rpc_call *call, json_t *params,
-                     struct vm_plan *out, struct err *err)
+static int plan_push(struct lodged *l, uid_t who, json_t *params, struct vm_plan *out,
+                     struct err *err)
 {
     const char *image, *again = NULL;
     json_t *nodes, *node, *push = NULL;
@@ -45,7 +48,7 @@ static int plan_push(struct lodged *l, struct rpc_call *call, json_t *params,
     out->plan.method = PUSH_METHOD;
     out->plan.target = image;
     out->plan.request = again;
-    out->plan.who = out->plan.owner = rpc_call_uid(call);
+    out->plan.who = out->plan.owner = who;
     return 0;
 }
 
@@ -56,7 +59,7 @@ static void live_image_push(struct rpc_call *call, json_t *params, void *arg)
     uid_t uid = rpc_call_uid(call);
     if ((uid != 0 && uid != geteuid() &&
          err_set(&err, E_PERM, "only root may put images on nodes") < 0) ||
-        plan_push(arg, call, params, &plan, &err) < 0)
+        plan_push(arg, uid, params, &plan, &err) < 0)
         rpc_call_fail(call, &err);
     else
         lodged_run_plan(arg, call, &plan.plan, plan.wait);
@@ -93,11 +96,54 @@ static void live_image_bring(struct rpc_call *call, json_t *params, void *arg)
         return;
     }
     all = json_pack("{s:s, s:[s]}", "image", image, "nodes", node);
-    if (plan_push(arg, call, all, &plan, &err) < 0)
+    if (plan_push(arg, rpc_call_uid(call), all, &plan, &err) < 0)
         rpc_call_fail(call, &err);
     else
         lodged_run_plan(arg, call, &plan.plan, true);
     vm_plan_done(&plan);
+}
+
+void lodged_image_came(struct lodged *l, int64_t op)
+{
+    const char *key;
+    json_t *one;
+    void *next;
+    json_object_foreach_safe(l->wanted, next, key,
+                             one) if (json_integer_value(one) == op)
+        json_object_del(l->wanted, key);
+}
+
+static int send_wanted(struct lodged *l, const char *node, json_t *data,
+                       struct err *err)
+{
+    struct vm_plan plan = {0};
+    AUTO_JSON params = NULL;
+    const char *image;
+    int64_t op;
+    if (rpc_unpack(data, err, "image.wanted", "{s:s !}", "image", &image) < 0)
+        return -1;
+    AUTO_STR key = str_printf("%s %s", node, image);
+    if (!l->wanted)
+        l->wanted = json_object();
+    params = json_pack("{s:s, s:[s]}", "image", image, "nodes", node);
+    if (!key || !l->wanted || !params)
+        return err_oom(err);
+    if (json_object_get(l->wanted, key))
+        return 0;
+    int r = plan_push(l, geteuid(), params, &plan, err);
+    if (r == 0)
+        r = runner_start(l->runner, &plan.plan, &op, err);
+    vm_plan_done(&plan);
+    if (r == 0)
+        json_object_set_new(l->wanted, key, json_integer(op));
+    return r;
+}
+
+void lodged_image_wanted(struct lodged *l, const char *node, json_t *data)
+{
+    struct err err;
+    if (send_wanted(l, node, data, &err) < 0)
+        log_warn(&(struct log_ctx){.node = node}, "image.wanted: %s", err.text);
 }
 
 const struct rpc_method lodged_image_methods[] = {

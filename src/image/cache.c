@@ -401,6 +401,45 @@ int cache_commit(const json_t *manifest, bool latest, struct err *err)
     return show(m, own, latest, err);
 }
 
+/* When something last came: the newest of what is on its way. */
+static time_t last_part(const char *store)
+{
+    AUTO_STR dir = str_printf("%s/partial", store);
+    AUTO_T(DIR) d = dir ? opendir(dir) : NULL;
+    time_t newest = 0;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        if (is_sum(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
+            st.st_mtime > newest)
+            newest = st.st_mtime;
+    }
+    return newest;
+}
+
+int cache_await(const char *ref, unsigned quiet_s, unsigned at_most_s, struct err *err)
+{
+    const struct timespec pause = {.tv_nsec = 200 * 1000000L};
+    AUTO_STR own = NULL;
+    time_t begin = time(NULL);
+    if (put_open(&own, err) < 0)
+        return -1;
+    for (;;) {
+        struct err why = {0};
+        AUTO_T(json_t) m = NULL;
+        if (keep_manifest(ref, &m, &why) == 0)
+            return 0;
+        time_t now = time(NULL), heard = last_part(own);
+        if (why.code != E_NOENT)
+            return err_set(err, why.code, "%s", why.text);
+        if (now - (heard > begin ? heard : begin) > quiet_s || now - begin > at_most_s)
+            return err_set(err, E_NOENT,
+                           "image '%s' is not on this node and did not come from the "
+                           "controller; 'lodge image push' it",
+                           ref);
+        nanosleep(&pause, NULL);
+    }
+}
+
 int cache_use(const char *ref, struct err *err)
 {
     int fd = image_hold(ref, err);

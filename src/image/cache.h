@@ -25,5 +25,8 @@ int cache_part(const char *sha256, uint64_t offset, const void *data, size_t len
 /* All parts came: check them against their hashes and let the image be seen. E_IO when
  * one was damaged on its way (it is forgotten: offer again). */
 int cache_commit(const json_t *manifest, bool latest, struct err *err);
+/* Wait until an image that the controller was asked for is here. E_NOENT when nothing of
+ * any image came for quiet_s, or after at_most_s. */
+int cache_await(const char *ref, unsigned quiet_s, unsigned at_most_s, struct err *err);
 /* As image_hold(); and from now on the image was used just now. */
 int cache_use(const char *ref, struct err *err);

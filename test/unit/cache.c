@@ -117,6 +117,25 @@ static void test_parts(void **state)
     json_decref(m);
 }
 
+static void test_await(void **state)
+{
+    struct err err = {0};
+    char ref[100];
+    send_all("awaited", "1234", 1000);
+    assert_int_equal(cache_await("awaited", 0, 0, &err), 0);
+    json_t *m = manifest("late", "5678"), *answer = NULL;
+    snprintf(ref, sizeof ref, "late@sha256:%064d", 0);
+    assert_int_equal(cache_await(ref, 0, 60, &err), -1); /* nothing comes */
+    assert_int_equal(err.code, E_NOENT);
+    assert_non_null(strstr(err.text, "image push"));
+    uint64_t have;
+    assert_int_equal(cache_offer(m, true, 1000, &answer, &err), 0);
+    assert_int_equal(cache_part(sum_of(m), 0, "56", 2, &have, &err), 0);
+    assert_int_equal(cache_await(ref, 60, 0, &err), -1); /* too slowly */
+    json_decref(answer);
+    json_decref(m);
+}
+
 static void test_hostile(void **state)
 {
     static const char *const sums[] = {
@@ -218,9 +237,10 @@ static void test_packed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_send),    cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_hostile), cmocka_unit_test(test_room),
-        cmocka_unit_test(test_shared),  cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_send),   cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_await),  cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_room),   cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_packed),
     };
     return cmocka_run_group_tests(tests, set_up, take_down);
 }
