@@ -35,11 +35,14 @@ guide() {
     grep -qxF -e "# $command" -e "\$ $command" /tmp/guide ||
         grep -qE "^[#\$] $(sed 's/[][\.*^$+?(){}|]/\\&/g' <<<"$command") +# " /tmp/guide ||
         { echo "not in the guide: $command"; exit 1; }
-    [ $# -gt 0 ] || set -- here
-    for n; do
-        echo "$n: $command"
-        case $n in here) eval "$command" ;; *) ssh "$n" "cd /root/debs 2>/dev/null; $command" ;; esac
+    echo "${*:-here}: $command"
+    [ $# -gt 0 ] || { eval "$command"; return; }
+    local pids=''
+    for n; do # all at once
+        ssh "$n" "cd /root/debs && $command" </dev/null &
+        pids="$pids $!"
     done
+    for n in $pids; do wait "$n"; done
 }
 block() { # N: the guide's Nth block of lines for Slurm's files
     awk -v want="$1" '/^One line in .*plugstack.conf/ {on = 1} on && /^```$/ {n++; next}
@@ -85,6 +88,7 @@ for n in n1 n2; do
     ssh $n 'cat >/etc/slurm/cgroup.conf' </tmp/cgroup.conf
     ssh $n 'chown -R munge: /etc/munge /run/munge /var/lib/munge /var/log/munge && chmod 755 /run/munge &&
         setpriv --reuid=munge --regid=munge --init-groups munged && echo "$(hostname): munge runs"
+        rm -rf /var/lib/apt/lists/* # nothing can be downloaded here
         echo "APT::Get::Assume-Yes \"true\";" >/etc/apt/apt.conf.d/99lab
         # Where systemd would have slurmd, and the groups it would have made.
         mkdir -p /sys/fs/cgroup/system.slice/slurmd.service
@@ -110,7 +114,6 @@ wait_for 120 idle
 
 say 1. packages
 cd /root/debs
-guide 'apt install ./lodge_*.deb ./lodge-guest_*.deb ./lodge-slurm_*.deb'
 guide 'apt install ./lodge_*.deb ./lodge-guest_*.deb ./lodge-slurm_*.deb ./lodge-agent_*.deb' n1 n2
 
 say 2. nodes
@@ -127,7 +130,7 @@ for n in n1 n2; do # what node-setup.txt says
     [ $n = n1 ] || { ssh $n 'mkdir -p /etc/lodge/keys' && scp -q /etc/lodge/keys/*.pub $n:/etc/lodge/keys/; }
 done
 printf 'n1\nn2\n' >nodes
-guide 'ssh-keyscan -t ed25519 -f nodes >hostkeys'
+guide 'ssh-keyscan -T 30 -t ed25519 -f nodes >hostkeys'
 guide 'lodge node add n[1-2] --host-key hostkeys'
 wait_for 120 lodge site verify
 guide 'lodge node list'
@@ -188,7 +191,7 @@ JOB
 ssh n2 lodge image rm -f debian-fast # it asks the controller for it
 id=$(as alice sbatch --parsable job.sh)
 started() { grep -q ^memory "/home/alice/slurm-$id.out" || ssh n2 grep -q ^memory "/home/alice/slurm-$id.out"; }
-wait_for 200 started
+wait_for 300 started
 lodge vm list -a
 [ "$(lodge vm list -a -o node,type,state --noheader | tr -s ' ' | sed 's/ *$//')" = 'n2 hpc running' ]
 ssh n2 "setpriv --reuid=alice --regid=alice --init-groups lodge vm exec -j $id -- touch /tmp/go" </dev/null
