@@ -112,11 +112,10 @@ static char *ref_of(const struct vm *vm)
                   : strdup(image);
 }
 
-void images_want(struct agent *a, const char *ref)
+bool images_want(struct agent *a, const char *ref)
 {
-    if (a->server)
-        rpc_server_emit(a->server, "image.wanted", json_pack("{s:s}", "image", ref),
-                        may_hear);
+    return a->server && rpc_server_emit(a->server, "image.wanted",
+                                        json_pack("{s:s}", "image", ref), may_hear) > 0;
 }
 
 int images_await(const struct vm *vm, struct err *err)

@@ -8,8 +8,8 @@ void images_offer(struct rpc_call *call, json_t *params, void *agent);
 void images_part(struct rpc_call *call, json_t *params, void *agent);
 void images_commit(struct rpc_call *call, json_t *params, void *agent);
 
-/* Ask the controller, if there is one, for an image (NAME@sha256:...) of its store. */
-void images_want(struct agent *a, const char *ref);
+/* Ask the controller for an image (NAME@sha256:...) of its store; false: nobody heard. */
+bool images_want(struct agent *a, const char *ref);
 enum { IMAGES_AWAIT_MS = 600000 };
 /* In a worker: wait for what was asked for so, at most that long; nothing for a machine
  * that is no job's. */

@@ -30,15 +30,16 @@ static int count_of(struct agent *a, const char *job)
     return n;
 }
 
-/* The very one of the ticket, by its digest: the controller is asked for it, and the
+/* The very one of the ticket, by its digest: if the controller can be asked for it, the
  * machine waits where it would be staged. */
 static int want_image(struct agent *a, struct profile *p, const char *digest,
-                      struct err *err)
+                      const struct err *why, struct err *err)
 {
     AUTO_STR ref = str_printf("%.*s@%s", (int)strcspn(p->image, "@"), p->image, digest);
     if (!ref)
         return err_oom(err);
-    images_want(a, ref);
+    if (!images_want(a, ref))
+        return err_set(err, why->code, "profile '%s': %s", p->name, why->text);
     free(p->image);
     p->image = move(ref);
     return 0;
@@ -54,7 +55,7 @@ static int same_image(struct agent *a, struct profile *p, const char *digest,
         return 0;
     if (image_find(p->image, &img, &why) < 0) {
         if (why.code == E_NOENT && *p->image != '/')
-            return want_image(a, p, digest, err);
+            return want_image(a, p, digest, &why, err);
         return err_set(err, why.code, "profile '%s': %s", p->name, why.text);
     }
     if (!img->digest || strcmp(img->digest, digest) != 0)

@@ -380,14 +380,18 @@ void rpc_server_free(struct rpc_server *s)
     free(s);
 }
 
-void rpc_server_emit(struct rpc_server *s, const char *event, json_t *data,
-                     bool (*may)(uid_t uid, const json_t *data))
+size_t rpc_server_emit(struct rpc_server *s, const char *event, json_t *data,
+                       bool (*may)(uid_t uid, const json_t *data))
 {
     AUTO_JSON message = rpc_event(event, data);
     struct rpc_conn *c, *next;
+    size_t heard = 0;
     list_each_safe (c, next, &s->conns, in)
-        if (message && c->subscribed && c->fd >= 0 && (!may || may(c->uid, data)))
+        if (message && c->subscribed && c->fd >= 0 && (!may || may(c->uid, data))) {
             conn_send(c, json_incref(message), NULL, 0);
+            heard++;
+        }
+    return heard;
 }
 
 uid_t rpc_call_uid(const struct rpc_call *c)

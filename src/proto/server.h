@@ -33,9 +33,9 @@ void rpc_server_free(struct rpc_server *s);
 OWN_DEFINE(rpc_server)
 
 /* An event to all clients that called the built-in method "events.subscribe" and for
- * whom `may` (NULL: all) says yes. Steals data. */
-void rpc_server_emit(struct rpc_server *s, const char *event, json_t *data,
-                     bool (*may)(uid_t uid, const json_t *data));
+ * whom `may` (NULL: all) says yes; how many they are. Steals data. */
+size_t rpc_server_emit(struct rpc_server *s, const char *event, json_t *data,
+                       bool (*may)(uid_t uid, const json_t *data));
 
 uid_t rpc_call_uid(const struct rpc_call *c);
 gid_t rpc_call_gid(const struct rpc_call *c);
