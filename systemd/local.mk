@@ -16,8 +16,8 @@ systemd/lodged.service: $(srcdir)/systemd/lodged.service.in Makefile
 systemd/lodge.conf: $(srcdir)/systemd/lodge.tmpfiles
 	$(AM_V_GEN)$(MKDIR_P) systemd && cp $(srcdir)/systemd/lodge.tmpfiles $@
 
-dist_check_SCRIPTS += test/t0306-units.t test/t0307-hardening.t test/t0308-costs.t
-TESTS += test/t0306-units.t test/t0307-hardening.t test/t0308-costs.t
+dist_check_SCRIPTS += test/t0306-units.t test/t0307-hardening.t test/t0308-costs.t test/t0309-ckpt-verify.t
+TESTS += test/t0306-units.t test/t0307-hardening.t test/t0308-costs.t test/t0309-ckpt-verify.t
 
 # Debian's packages: dpkg-buildpackage -b, from a clone or from the tarball.
 EXTRA_DIST += debian/changelog debian/control debian/copyright debian/rules debian/source/format \

@@ -281,7 +281,7 @@ void console_watch(struct vm *vm, struct rpc_call *call, bool write)
                 "somebody else types on the console of '%s'; watch it "
                 "with --read-only",
                 vm->name);
-    struct watcher *w = err.code ? NULL : calloc(1, sizeof *w);
+    struct watcher *w = c && !err.code ? calloc(1, sizeof *w) : NULL;
     if (!w) {
         if (!err.code)
             err_oom(&err);

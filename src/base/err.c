@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The error object. Callers: everybody. A NULL err is allowed everywhere. */
+#undef LODGE_ANALYZE
 #include "base/err.h"
 
 #include <errno.h>

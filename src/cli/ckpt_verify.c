@@ -477,9 +477,11 @@ static int check_parent(struct reader *r, struct err *err)
     if (up.dir < 0)
         return err_sys(err, "its parent '%s'", name);
     int ret = check_dir(&up, id, err);
-    if (ret < 0)
+    if (ret < 0 && r->depth == 0) /* once, not for each in a long row */
         err_at(err, "its parent '%s'", name);
-    else if (ram_of(&up) != ram_of(r))
+    else if (ret == 0 && !up.index)
+        ret = err_set(err, E_INPUT, "its parent '%s' has no pages", name);
+    else if (ret == 0 && ram_of(&up) != ram_of(r))
         ret = err_set(err, E_INPUT, "its parent '%s' has another size of memory", name);
     close(up.dir);
     json_decref(up.manifest);

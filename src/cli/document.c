@@ -2,6 +2,7 @@
 /* Documents for the nouns profile and cluster: getting, checking, listing, showing. */
 #include "cli/document.h"
 
+#include <assert.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -169,6 +170,7 @@ int document_parse(struct cli *cli, const char *text, json_t **resolved, char **
                        : cluster_parse(text, strlen(text), lookup, cli, &c, problems);
     if (r < 0)
         return -1;
+    assert(p || c);
     if (resolved)
         *resolved = p ? profile_to_json(p) : cluster_to_json(c);
     if (name)

@@ -2,6 +2,7 @@
 /* lodge vm: machines of this node (or of --node), asked of its agent. */
 #include "cli/vm.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -180,6 +181,7 @@ int vm_make_profile(struct cli *cli, const struct vm_make *m, const char *what,
             return -1;
         }
     }
+    assert(p);
     if (put_over(m, p, err) < 0)
         return -1;
     *out = move(p);

@@ -145,8 +145,8 @@ static void load_modules(const char *dir)
 static bool find_disk(const char *serial, char *dev, size_t size)
 {
     char path[64] = "/sys/block/vdX/serial", got[64];
-    for (char c = 'a'; c <= 'z'; c++) {
-        path[13] = c;
+    for (int c = 'a'; c <= 'z'; c++) {
+        path[13] = (char)c;
         long n = read_text(path, got, sizeof got);
         if (n <= 0)
             continue;
@@ -267,7 +267,7 @@ static void mount_over(const char *base, const char *layer, const char *to)
         must(r, "make ", up);
     sys_mkdir(work, 0755);
     size_t n = join3(data, sizeof data, "lowerdir=", base, ",upperdir=");
-    n += join3(data + n, sizeof data - n, up, ",workdir=", work);
+    join3(data + n, sizeof data - n, up, ",workdir=", work);
     must(mount_at("overlay", to, "overlay", 0, data), "mount the overlay on ", to);
 }
 
@@ -325,7 +325,7 @@ static void make_machine_id(void)
 {
     static const char path[] = "/root/etc/machine-id";
     char old[64], text[33];
-    unsigned char id[16];
+    unsigned char id[16] = {0};
     if (read_text(path, old, sizeof old) >= 32)
         return;
     if (sys_getrandom(id, sizeof id) != sizeof id)

@@ -197,7 +197,7 @@ static int add_uris(struct str_buf *b, char *text, const char *lead, struct err 
         if (line && *line == ' ')
             line++;
         char *file = strsep(&line, " "), *size = strsep(&line, " ");
-        if (!line || !str_starts(line, "SHA256:"))
+        if (!file || !line || !str_starts(line, "SHA256:"))
             return err_set(err, E_FAIL, "apt gave no SHA256 for '%s'", uri);
         struct pkg p = {0};
         bool ok = split_file(file, &p);

@@ -491,7 +491,7 @@ int keep_verify(const char *ref, json_t **out, struct err *err)
     char *slash = path ? strrchr(path, '/') : NULL;
     if (slash)
         *slash = '\0';
-    int r = ref ? verify_manifest(path, slash + 1, &v, err) : verify_store(&v, err);
+    int r = slash ? verify_manifest(path, slash + 1, &v, err) : verify_store(&v, err);
     if (r == 0)
         *out = move(rows);
     return r;

@@ -33,7 +33,8 @@ static const char *line_of(const char *text, const char *path, size_t len,
 {
     for (const char *line = text; *line;) {
         size_t n = strcspn(line, ":\n");
-        if (name ? is_module(line, n, name) : n == len && !strncmp(line, path, len))
+        if (name ? is_module(line, n, name)
+                 : path && n == len && !strncmp(line, path, len))
             return line;
         line += strcspn(line, "\n");
         line += *line == '\n';
