@@ -367,6 +367,20 @@ static void test_backoff(void **state)
         chan_reset(g);
     }
     assert_true(chan_timeout(h, now) >= 4000);
+    /* But after a session that lasted, as a restored guest's, it is answered at once. */
+    for (int ups = 0; ups < 2; now += 50) {
+        assert_true(now < 200000);
+        chan_tick(h, now);
+        chan_tick(g, now);
+        ups += settle(h, g);
+    }
+    assert_int_equal(chan_timeout(h, now), -1);
+    assert_int_equal(chan_timeout(h, now + 3000), -1);
+    size_t room;
+    memset(chan_room(h, &room), 'x', 1000);
+    chan_added(h, 1000);
+    assert_int_equal(count(h, CHAN_EV_LOST), 1);
+    assert_true(chan_timeout(h, now + 3000) <= 250);
     chan_free(h);
     chan_free(g);
 }
