@@ -14,7 +14,7 @@ export LODGE_IMAGE_PATH LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S LODGE_STATE_DIR=/
 envs="LODGE_IMAGE_PATH=$LODGE_IMAGE_PATH LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S LODGE_STATE_DIR=/tmp/l/s LODGE_RUN_DIR=/run/l LODGE_CONFIG_DIR=/tmp/l/c"
 failed=0
 mkdir -p /tmp/l
-there() { ssh n2 "env $envs $*"; }
+there() { ssh n2 "env $envs PATH=$B:/usr/sbin:/usr/bin:/sbin:/bin $*"; }
 there mkdir -p /tmp/l/share
 mkdir -p /tmp/l/share && echo n1 >/tmp/l/share/where && ssh n2 "echo n2 >/tmp/l/share/where"
 
