@@ -12,12 +12,14 @@ dist_noinst_DATA += test/image/lib.sh
 TESTS += test/t1010-image.t test/t1011-image-ways.t test/t2010-clones.t
 TESTS_MORE += test/t3020-image-lab.t test/t3021-host-node.t
 
-check_PROGRAMS += test/fuzz/image_def.tap test/fuzz/image_store.tap
+check_PROGRAMS += test/fuzz/image_def.tap test/fuzz/image_store.tap test/fuzz/image_import.tap
+test_fuzz_image_import_tap_SOURCES = test/fuzz/image_import.c $(FUZZ_RUNNER)
+test_fuzz_image_import_tap_LDADD = src/image/libimage.la
 test_fuzz_image_def_tap_SOURCES = test/fuzz/image_def.c $(FUZZ_RUNNER)
 test_fuzz_image_def_tap_LDADD = src/image/libimage.la
 test_fuzz_image_store_tap_SOURCES = test/fuzz/image_store.c $(FUZZ_RUNNER)
 test_fuzz_image_store_tap_LDADD = src/image/libimage.la
-FUZZERS += test/fuzz/image_def.fuzz test/fuzz/image_store.fuzz
+FUZZERS += test/fuzz/image_def.fuzz test/fuzz/image_store.fuzz test/fuzz/image_import.fuzz
 test/fuzz/image_def.fuzz: src/profile/schemas.c src/image/schema.c FORCE
 	$(FUZZ_BUILD) $@ $(top_srcdir) 'test/fuzz/image_def.c src/image/schema.c \
 	    src/image/def.c src/image/def_elements.c src/image/def_read.c src/profile/schemas.c \
@@ -27,3 +29,8 @@ test/fuzz/image_store.fuzz: FORCE
 	$(FUZZ_BUILD) $@ $(top_srcdir) 'test/fuzz/image_store.c src/image/disk.c \
 	    src/image/hash.c src/image/manifest.c src/image/pkg.c \
 	    $(src_base_libbase_la_SOURCES)' '$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(SODIUM_LIBS)'
+test/fuzz/image_import.fuzz: src/profile/schemas.c src/image/schema.c FORCE
+	$(FUZZ_BUILD) $@ $(top_srcdir) 'test/fuzz/image_import.c src/image/schema.c \
+	    $(src_image_libimage_la_SOURCES) src/profile/schemas.c \
+	    $(src_profile_libprofile_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
+	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XML2_LIBS) $(SODIUM_LIBS) $(ARCHIVE_LIBS) $(ZSTD_LIBS)'
