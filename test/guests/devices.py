@@ -224,7 +224,7 @@ def net(vhost):
         assert g.ok("cat /sys/class/net/eth0/address") == "52:54:00:12:34:56"
         g.ok("ip link set eth0 up; ip addr add %s/24 dev eth0" % guest)
         g.ok("ping -c 3 -w 20 %s" % host)
-        data = os.urandom(1 << 20) * 100
+        data = os.urandom(1 << 20) * 100  # MD5: the cheapest that busybox has
         for way in "to", "from":
             listener = socket.socket()
             listener.bind((host, 0))
@@ -234,14 +234,14 @@ def net(vhost):
             if way == "to":
                 t = threading.Thread(target=send_all, args=(listener, data))
                 t.start()
-                got = g.ok("nc %s %d | sha256sum" % (host, port)).split()[0]
+                got = g.ok("nc %s %d | md5sum" % (host, port)).split()[0]
                 t.join()
-                want = hashlib.sha256(data).hexdigest()
+                want = hashlib.md5(data).hexdigest()
             else:
                 g.sock.sendall(b"dd if=/dev/zero bs=1M count=100 2>/dev/null | tr '\\0' q | nc %s %d\n"
                                % (host.encode(), port))
                 s, _ = listener.accept()
-                h = hashlib.sha256()
+                h = hashlib.md5()
                 while True:
                     part = s.recv(1 << 20)
                     if not part:
@@ -249,7 +249,7 @@ def net(vhost):
                     h.update(part)
                 s.close()
                 g.expect(b"\n= 0\n")
-                got, want = h.hexdigest(), hashlib.sha256(b"q" * (100 << 20)).hexdigest()
+                got, want = h.hexdigest(), hashlib.md5(b"q" * (100 << 20)).hexdigest()
             print("# net vhost=%d %s guest: 100 MB in %.1f s" % (vhost, way, time.time() - start))
             assert got == want, "100 MB arrived changed"
         g.end()
