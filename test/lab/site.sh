@@ -24,8 +24,8 @@ wait_for() { # SECONDS COMMAND...
     done
 }
 show_logs() {
-    tail -n 15 /tmp/*.log
-    ssh n2 'tail -n 15 /tmp/*.log'
+    tail -n 15 /root/log/*
+    ssh n2 'tail -n 15 /root/log/*' </dev/null
 }
 trap '[ $? = 0 ] || show_logs' EXIT
 # guide COMMAND [NODE...]: it is in the guide; do it (there)
@@ -55,7 +55,7 @@ cat >/tmp/systemctl <<'SHIM'
 # enable --now UNIT: start what the installed unit starts
 for unit; do :; done
 exec_start=$(sed -n 's/^ExecStart=//p' "/lib/systemd/system/$unit.service") && [ -n "$exec_start" ] || exit 1
-setsid $exec_start >>"/tmp/$unit.log" 2>&1 </dev/null &
+setsid $exec_start >>"/root/log/$unit" 2>&1 </dev/null &
 SHIM
 cat >/tmp/slurm.conf <<CONF
 ClusterName=lab
@@ -65,8 +65,8 @@ AuthType=auth/munge
 MpiDefault=none
 StateSaveLocation=/var/spool/slurmctld
 SlurmdSpoolDir=/var/spool/slurmd
-SlurmctldLogFile=/tmp/slurmctld.log
-SlurmdLogFile=/tmp/slurmd.log
+SlurmctldLogFile=/root/log/slurmctld
+SlurmdLogFile=/root/log/slurmd
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 DefMemPerNode=640
@@ -80,14 +80,16 @@ CONF
 printf 'CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\n' >/tmp/cgroup.conf
 head -c 128 /dev/urandom >/tmp/munge.key
 for n in n1 n2; do
-    ssh $n 'mkdir -p /root/debs /usr/local/bin /var/spool/slurmctld /var/spool/slurmd /etc/slurm /run/munge &&
-        useradd -m -u 1000 -s /bin/sh alice && groupadd -g 1100 physics && usermod -aG physics alice &&
-        useradd -m -u 1001 -s /bin/sh bob; umask 077; cat >/etc/munge/munge.key' </tmp/munge.key
+    ssh $n 'mkdir -p /root/debs /root/log /var/spool/slurmctld /var/spool/slurmd /etc/slurm /run/munge &&
+        useradd -m -u 42001 -s /bin/sh alice && groupadd -g 42100 physics && usermod -aG physics alice &&
+        useradd -m -u 42002 -s /bin/sh bob && umask 077 && cat >/etc/munge/munge.key' </tmp/munge.key
     ssh $n "cp $packages/*.deb /root/debs/ && cat >/usr/bin/systemctl && chmod 755 /usr/bin/systemctl" </tmp/systemctl
     ssh $n 'cat >/etc/slurm/slurm.conf' </tmp/slurm.conf
     ssh $n 'cat >/etc/slurm/cgroup.conf' </tmp/cgroup.conf
-    ssh $n 'chown -R munge: /etc/munge /run/munge /var/lib/munge /var/log/munge && chmod 755 /run/munge &&
-        setpriv --reuid=munge --regid=munge --init-groups munged && echo "$(hostname): munge runs"
+    ssh $n 'set -e
+        chown -R munge: /etc/munge /run/munge /var/lib/munge /var/log/munge 
+        chmod 755 /run/munge
+        setpriv --reuid=munge --regid=munge --init-groups munged
         rm -rf /var/lib/apt/lists/* # nothing can be downloaded here
         echo "APT::Get::Assume-Yes \"true\";" >/etc/apt/apt.conf.d/99lab
         # Where systemd would have slurmd, and the groups it would have made.
@@ -177,7 +179,7 @@ grep -q cloud-amd64 /tmp/said
 wait_for 60 nothing_left
 say 'two guests of type hpc'
 time as alice srun -N2 -l --vm-profile=big sh -c 'hostname; uname -r; id -u' | sort | tee /tmp/said
-[ "$(grep -c cloud-amd64 /tmp/said)" = 2 ] && [ "$(grep -c ': 1000$' /tmp/said)" = 2 ]
+[ "$(grep -c cloud-amd64 /tmp/said)" = 2 ] && [ "$(grep -c ': 42001$' /tmp/said)" = 2 ]
 [ "$(sed -n 's/^[01]: \(n[12]\)-.*/\1/p' /tmp/said | tr '\n' ' ')" = 'n1 n2 ' ]
 wait_for 60 nothing_left
 say 'a batch job: output, status, the machine of type hpc, memory'
