@@ -77,7 +77,7 @@ NodeName=n[1-2] CPUs=1 RealMemory=1400
 PartitionName=main Nodes=n[1-2] Default=YES
 CONF
 # For a machine without systemd only.
-printf 'CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\n' >/tmp/cgroup.conf
+printf 'CgroupPlugin=cgroup/v2\nCgroupAutomount=yes\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\n' >/tmp/cgroup.conf
 head -c 128 /dev/urandom >/tmp/munge.key
 for n in n1 n2; do
     ssh $n 'mkdir -p /root/debs /root/log /var/spool/slurmctld /var/spool/slurmd /etc/slurm /run/munge &&
