@@ -92,6 +92,16 @@ test_expect_success 'nodes say what they can do' '
     test_must_fail lodge node check n9 2>err && grep "no node .n9." err
 '
 
+test_expect_success 'host keys come from a file of all hosts, each node its own' '
+    printf "%s\n" "# all" "n7,10.0.0.7 ecdsa-sha2-nistp256 AAAAe" "n7 ssh-ed25519 AAAA7" "n8 ssh-ed25519 AAAA8" \
+        "[n9]:2222 ssh-rsa AAAA9" >keys &&
+    lodge node add "n[7-8]" --host-key keys && lodge node add n9 -p 2222 --host-key keys &&
+    printf "%s\n" "n7 ssh-ed25519 AAAA7" "n8 ssh-ed25519 AAAA8" "[n9]:2222 ssh-rsa AAAA9" >want &&
+    test_cmp want "$LODGE_CONFIG_DIR/known_hosts" && lodge node remove -f "n[7-9]" &&
+    test_must_fail lodge node add "n[8-9]" --host-key keys 2>err && grep "no key of .n9." err &&
+    test_must_fail lodge node list n8
+'
+
 test_expect_success 'wrong nodes are refused in one line' '
     test_must_fail lodge node list n9 2>err && grep "no node .n9." err &&
     test_must_fail lodge node add x --port 99999 2>err && grep "between 1 and 65535" err &&
@@ -107,6 +117,8 @@ test_expect_success 'a cluster starts whole, is spread, and stops whole' '
     test $(grep -c running got) = 6 &&
     test $(awk "{print \$2}" got | sort | uniq -c | awk "{print \$1}" | sort -u) = 2 &&
     test_must_fail lodge cluster start six 2>err && grep "exists already" err &&
+    lodge vm list --all-nodes -o node,name,state --noheader >got && test $(grep -c "^n[123] .*running" got) = 6 &&
+    test $(lodge vm list --node "n[1-2]" --noheader | wc -l) = 4 &&
     lodge cluster stop six && no_machines
 '
 

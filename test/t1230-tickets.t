@@ -63,6 +63,29 @@ test_expect_success 'lodged, two nodes, a profile' '
     lodge profile add f.xml
 '
 
+on_node() { # N COMMAND...: with node nN's directories
+    (
+        LODGE_STATE_DIR=$LODGE_TEST_TMP/n$1/s LODGE_RUN_DIR=$LODGE_TEST_TMP/n$1/r
+        export LODGE_STATE_DIR LODGE_RUN_DIR
+        shift
+        "$@"
+    )
+}
+job_end() { # N JOB
+    python3 call.py "$LODGE_TEST_TMP/n$1/r/agent.sock" job.end "{\"job\": \"$2\", \"wait\": true}"
+}
+test_expect_success 'a node asks the controller for the image of a ticket that it has not' '
+    head -c 1048576 /dev/urandom >pic.raw && lodge image import --as-is pic "raw:$PWD/pic.raw" &&
+    sed "s/>f</>g</; s/none/pic/; s/>fake</>hpc</" f.xml >g.xml && lodge profile add g.xml &&
+    lodge ticket issue "{\"profile\": \"g\"}" >answer &&
+    python3 -c "import json; print(json.load(open(\"answer\"))[\"ticket\"])" >g.ticket &&
+    test_must_fail on_node 1 lodge image show pic &&
+    { deploy 1 900 g.ticket 0 || :; } && # it cannot boot: there is no kernel in it
+    until_true 300 on_node 1 lodge image show pic && on_node 1 lodge image verify pic &&
+    lodge op list -o method,state --noheader | grep "image.push *done" &&
+    job_end 1 900
+'
+
 test_expect_success 'a good ticket boots a machine, for each node of its job, and again' '
     issue good && deploy 1 42 good && deploy 2 42 good && state_of 2 42 | grep running &&
     python3 call.py "$LODGE_TEST_TMP/n1/r/agent.sock" job.end "{\"job\": \"42\"}" &&
