@@ -92,6 +92,17 @@ static const char *const secrets[] = {
     "/etc/wireguard/*.conf",
 };
 
+/* A directory's name as a pattern for itself, with the pattern for what is in it: what
+ * others call their directories, or we ours, may have a star or bracket in it. */
+static char *literally(const char *dir, size_t len, const char *pattern)
+{
+    AUTO_BUF b = {0};
+    for (size_t i = 0; i < len; i++)
+        str_buf_printf(&b, "%s%c", strchr("*?[\\", dir[i]) ? "\\" : "", dir[i]);
+    str_buf_puts(&b, pattern);
+    return b.failed ? NULL : str_buf_take(&b);
+}
+
 /* Every path that matches below the root; *out needs globfree(). The directory is
  * resolved within the root; where a star stands for a directory, only reading is safe,
  * and no such pattern is in the table of what is removed. */
@@ -100,15 +111,19 @@ static int matches(struct build *b, const char *pattern, glob_t *out, struct err
     const char *star = strchr(pattern, '*');
     AUTO_STR all = NULL;
     if (star && strchr(star, '/')) {
-        if (!(all = str_printf("%s%s", b->root, pattern)))
-            return err_oom(err);
+        all = literally(b->root, strlen(b->root), pattern);
     } else {
         struct err e = {0};
-        if (root_path(b, pattern, false, &all, &e) < 0) {
+        AUTO_STR path = NULL;
+        if (root_path(b, pattern, false, &path, &e) < 0) {
             out->gl_pathc = 0;
             return e.code == E_NOENT ? 0 : err_set(err, e.code, "%s", e.text);
         }
+        const char *leaf = strrchr(path, '/');
+        all = literally(path, leaf - path, leaf);
     }
+    if (!all)
+        return err_oom(err);
     int r = glob(all, GLOB_NOSORT | GLOB_PERIOD, NULL, out);
     if (r == GLOB_NOSPACE)
         return err_oom(err);
