@@ -9,8 +9,8 @@ dist_check_SCRIPTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t test/t3150-v
 dist_check_SCRIPTS += test/t3151-vmm-matrix.t
 dist_check_SCRIPTS += test/t3300-vmm-ckpt.t
 TESTS_MORE += test/t3300-vmm-ckpt.t test/t3151-vmm-matrix.t
-# With two emulated CPUs the lab lost guests (see test/lab/run); with one they have not yet been seen to pass
-# five times in a row.
+# The lab lost guests with two emulated CPUs, and stood still with one until test/lab/run woke it each second;
+# since then these have not yet been seen to pass three times in a row.
 TESTS_MORE += test/t3100-vmm-lab.t test/t3110-vmm-devices.t test/t3150-vmm-accept.t
 endif
 
