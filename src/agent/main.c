@@ -135,6 +135,7 @@ static int run(const struct options *o, struct err *err)
     AUTO_FD lock = lock_state(err);
     if (lock < 0)
         return -1;
+    fd_raise_limit();
     if (sd_event_new(&a.event) < 0)
         return err_oom(err);
     AUTO_STR path = socket_path(o);

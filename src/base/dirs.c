@@ -4,6 +4,8 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -27,6 +29,12 @@ static const struct {
     [DIRS_LIBEXEC] = {"LODGE_LIBEXEC_DIR", LODGE_LIBEXECDIR, NULL, NULL, 0755},
 };
 
+/* where nothing else is named */
+static char *in_tmp(void)
+{
+    return str_printf("/tmp/lodge-%u", (unsigned)geteuid());
+}
+
 static char *base_of(enum dirs_kind kind)
 {
     const char *override = getenv(kinds[kind].override);
@@ -39,7 +47,7 @@ static char *base_of(enum dirs_kind kind)
         return str_printf("%s/lodge", xdg);
     if (kinds[kind].home && !str_empty(home))
         return str_printf("%s/%s/lodge", home, kinds[kind].home);
-    return str_printf("/tmp/lodge-%u", (unsigned)geteuid());
+    return in_tmp();
 }
 
 char *dirs_path(enum dirs_kind kind, const char *leaf, ...)
@@ -56,10 +64,29 @@ char *dirs_path(enum dirs_kind kind, const char *leaf, ...)
     return str_buf_take(&b);
 }
 
+/* In /tmp anybody may have made a directory of that name before us. */
+int dirs_ours(enum dirs_kind kind, struct err *err)
+{
+    AUTO_STR path = base_of(kind);
+    AUTO_STR tmp = in_tmp();
+    struct stat st;
+    if (!path || !tmp)
+        return err_oom(err);
+    if (strcmp(path, tmp) || lstat(path, &st) < 0 ||
+        (S_ISDIR(st.st_mode) && st.st_uid == geteuid()))
+        return 0;
+    return err_set(err, E_PERM,
+                   "'%s' was made by uid %u: nothing in it is believed; set %s to a "
+                   "directory of your own",
+                   path, (unsigned)st.st_uid, kinds[kind].override);
+}
+
 int dirs_make(enum dirs_kind kind, struct err *err)
 {
     AUTO_STR path = base_of(kind);
     if (!path)
         return err_oom(err);
-    return fd_mkdirs(path, geteuid() == 0 ? kinds[kind].root_mode : 0700, err);
+    if (fd_mkdirs(path, geteuid() == 0 ? kinds[kind].root_mode : 0700, err) < 0)
+        return -1;
+    return dirs_ours(kind, err);
 }

@@ -26,5 +26,8 @@ enum dirs_kind {
  * Nothing is created. NULL without memory. */
 char *dirs_path(enum dirs_kind kind, const char *leaf, ...)
     __attribute__((format(printf, 2, 3)));
+/* Nothing of the directory may be believed if it is the one in /tmp and somebody else made
+ * it: E_PERM. One that is missing is fine. */
+int dirs_ours(enum dirs_kind kind, struct err *err);
 /* Create the directory itself (0700, for root 0755 but state 0711) if it is missing. */
 int dirs_make(enum dirs_kind kind, struct err *err);

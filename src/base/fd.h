@@ -18,6 +18,8 @@ int fd_read_all(int fd, void *data, size_t len, struct err *err);
 ssize_t fd_read_at(int fd, void *data, size_t len, uint64_t at);
 /* At that offset all of it, going on after EINTR and short writes; -1 with errno. */
 int fd_write_at(int fd, const void *data, size_t len, uint64_t at);
+/* As many descriptors as we may have: of daemons with a few for each machine or node. */
+void fd_raise_limit(void);
 int fd_set_nonblock(int fd, bool on, struct err *err);
 
 /* The file at path, at most max bytes, NUL-terminated; *out is the caller's to free.

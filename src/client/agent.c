@@ -43,6 +43,8 @@ int client_agent_find(struct rpc_client **out, struct err *err)
     struct err why = {0};
     if (!own)
         return err_oom(err);
+    if (str_empty(env) && dirs_ours(DIRS_RUN, err) < 0)
+        return -1;
     int r = try_socket(str_empty(env) ? own : env, out, &why);
     if (r == 0 && str_empty(env) && geteuid() != 0 && !getenv("LODGE_RUN_DIR"))
         r = try_socket(SYSTEM_SOCKET, out, &why);

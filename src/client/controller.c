@@ -41,6 +41,8 @@ int client_controller_find(struct rpc_client **out, struct err *err)
     AUTO_STR own = dirs_path(DIRS_RUN, "lodged.sock");
     if (!own)
         return err_oom(err);
+    if (dirs_ours(DIRS_RUN, err) < 0)
+        return -1;
     if (answers(own, out))
         return 0;
     /* With directories of its own (tests, a private set-up) it is not the system's. */

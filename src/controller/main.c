@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 #include "base/dirs.h"
@@ -214,16 +213,6 @@ static int serve(const struct options *o, struct lodged *l, struct err *err)
     return r;
 }
 
-/* Each node takes a few descriptors. */
-static void raise_limit(void)
-{
-    struct rlimit lim;
-    if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-        lim.rlim_cur = lim.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &lim);
-    }
-}
-
 static int run(const struct options *o, struct lodged *l, struct err *err)
 {
     struct dispatch_call c = {0};
@@ -231,7 +220,7 @@ static int run(const struct options *o, struct lodged *l, struct err *err)
         dispatch_new(o->database, &l->dispatch, err) < 0)
         return -1;
     c.dispatch = l->dispatch;
-    raise_limit();
+    fd_raise_limit();
     if (sd_event_default(&l->event) < 0 || block_signals(l) < 0)
         return err_oom(err);
     if (dispatch_store(&c, &l->store, err) < 0 || lock_store(l, err) < 0)

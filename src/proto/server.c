@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -15,6 +16,7 @@
 #include "base/str.h"
 
 enum { OUT_MAX = 8 << 20, CALLS_MAX = 64, FDS_MAX = 16 };
+enum { CONNS_MAX = 256, FDS_ROOT = 128 }; /* of one user; kept for root */
 
 struct rpc_server {
     sd_event *event;
@@ -293,6 +295,39 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *arg)
     return 0;
 }
 
+/* One user's connections take neither all our descriptors nor all our memory (a line under
+ * way is up to RPC_LINE_MAX), and the last descriptors are root's, who can then help. What
+ * an upgrade took away does not count. */
+static int has_room(const struct rpc_server *s, int fd, uid_t uid, struct err *err)
+{
+    struct rlimit files;
+    const struct rpc_conn *c;
+    size_t same = 0;
+    if (uid == 0 || uid == geteuid())
+        return 0;
+    list_each (c, &s->conns, in)
+        same += c->uid == uid && c->fd >= 0;
+    if (same >= CONNS_MAX)
+        return err_set(err, E_BUSY, "uid %u has %d connections already; close some",
+                       (unsigned)uid, CONNS_MAX);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 &&
+        (rlim_t)fd + FDS_ROOT >= files.rlim_cur)
+        return err_set(err, E_BUSY, "%s has no descriptors left; try again later",
+                       s->program);
+    return 0;
+}
+
+/* In place of the hello; if it does not fit into the socket, nobody reads it. */
+static void turn_away(int fd, const struct err *why)
+{
+    AUTO_JSON refusal = rpc_refusal("", why);
+    AUTO_STR line = NULL;
+    size_t len;
+    if (refusal && rpc_encode(refusal, &line, &len, NULL) == 0 &&
+        send(fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        log_debug(NULL, "a refused client does not read");
+}
+
 int rpc_server_add(struct rpc_server *s, int fd, bool trusted, uid_t uid,
                    struct err *err)
 {
@@ -301,6 +336,10 @@ int rpc_server_add(struct rpc_server *s, int fd, bool trusted, uid_t uid,
     socklen_t len = sizeof cred;
     if (!trusted && getsockopt(own, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
         return err_sys(err, "peer credentials");
+    if (has_room(s, own, cred.uid, err) < 0) {
+        turn_away(own, err);
+        return -1;
+    }
     if (fd_set_nonblock(own, true, err) < 0)
         return -1;
     struct rpc_conn *c = calloc(1, sizeof *c);
@@ -325,8 +364,12 @@ static int on_listen(sd_event_source *source, int fd, uint32_t events, void *arg
 {
     struct err err;
     int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (conn >= 0 && rpc_server_add(arg, conn, false, 0, &err) < 0)
-        log_warn(NULL, "connection refused: %s", err.text);
+    if (conn >= 0 && rpc_server_add(arg, conn, false, 0, &err) < 0) {
+        if (err.code == E_BUSY) /* no user fills the log either */
+            log_debug(NULL, "connection refused: %s", err.text);
+        else
+            log_warn(NULL, "connection refused: %s", err.text);
+    }
     return 0;
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 agent_tests = test/t0061-domain.t \
-    test/t1060-users.t \
+    test/t1060-users.t test/t1065-attacker.t \
     test/t1061-malice.t \
     test/t1062-kill.t \
     test/t1063-reclaim.t \
