@@ -7,10 +7,11 @@ test_unit_image_tap_SOURCES = test/unit/image.c test/unit/unit.h
 test_unit_image_tap_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(XML2_CFLAGS)
 test_unit_image_tap_LDADD = src/image/libimage.la $(CMOCKA_LIBS)
 dist_check_SCRIPTS += test/t1010-image.t test/t1011-image-ways.t test/t2010-clones.t \
-    test/t3020-image-lab.t test/t3021-host-node.t
-dist_noinst_DATA += test/image/lib.sh
+    test/t3020-image-lab.t test/t3021-host-node.t test/t3022-guest-lab.t test/t3023-mpi-lab.t
+dist_noinst_DATA += test/image/lib.sh test/image/lab.sh
 TESTS += test/t1010-image.t test/t1011-image-ways.t test/t2010-clones.t
-TESTS_MORE += test/t3020-image-lab.t test/t3021-host-node.t
+TESTS_MORE += test/t3020-image-lab.t test/t3021-host-node.t test/t3022-guest-lab.t \
+    test/t3023-mpi-lab.t
 
 check_PROGRAMS += test/fuzz/image_def.tap test/fuzz/image_store.tap test/fuzz/image_import.tap
 test_fuzz_image_import_tap_SOURCES = test/fuzz/image_import.c $(FUZZ_RUNNER)
