@@ -85,6 +85,9 @@ struct cli_column {
 };
 /* Print rows (an array of objects, borrowed; a missing key is an empty cell). columns
  * end with a NULL name. With --json the rows are printed whole, times as ISO texts. */
+/* A sentence of which `indent` columns are used already, and a new line. On a terminal it goes
+ * on below itself where it is too long. */
+void cli_text(FILE *to, int indent, const char *text);
 int cli_table(struct cli *cli, const struct cli_column *columns, json_t *rows,
               struct err *err);
 /* One object, a line for each of its columns; --json and -P as above. */

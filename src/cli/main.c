@@ -27,8 +27,16 @@ static void noun_usage(const struct cli_noun *noun, FILE *to)
 {
     fprintf(to, "Usage: lodge %s VERB [OPTION...] [ARG...]\n\n%s\n\n", noun->name,
             noun->help);
-    for (const struct cli_verb *v = noun->verbs; v->name; v++)
-        fprintf(to, "  %-12s %-24s %s\n", v->name, v->args ? v->args : "", v->help);
+    int wide = 0, args = 0;
+    for (const struct cli_verb *v = noun->verbs; v->name; v++) {
+        int n = (int)strlen(v->name), m = v->args ? (int)strlen(v->args) : 0;
+        wide = n > wide ? n : wide;
+        args = m > args ? m : args;
+    }
+    for (const struct cli_verb *v = noun->verbs; v->name; v++) {
+        fprintf(to, "  %-*s  %-*s  ", wide, v->name, args, v->args ? v->args : "");
+        cli_text(to, 2 + wide + 2 + args + 2, v->help);
+    }
 }
 
 static const struct cli_noun *find_noun(const char *name, struct err *err)
@@ -187,7 +195,7 @@ static int run_verb(struct cli *cli, int argc, char **argv, struct err *err)
     if (argp_parse(&argp, argc, argv, flags, NULL, &p) != 0)
         return err_set(err, E_USAGE, "%s: wrong usage", name);
     if (p.nargs < verb->min_args || (verb->max_args >= 0 && p.nargs > verb->max_args))
-        return err_set(err, E_USAGE, "%s: %s; usage: %s %s", name,
+        return err_set(err, E_USAGE, "%s; usage: %s %s",
                        p.nargs < verb->min_args ? "an argument is missing"
                                                 : "too many arguments",
                        name, verb->args ? verb->args : "");

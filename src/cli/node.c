@@ -41,9 +41,12 @@ static void print_lines(const struct node_line *lines, int count)
             printf("\033[%sm%-4s\033[0m", colours[l->grade], node_grade_name(l->grade));
         else
             printf("%-4s", node_grade_name(l->grade));
-        printf("  %-13s  %s\n", l->fact, l->text);
-        if (*l->advice)
-            printf("%19s  -> %s\n", "", l->advice);
+        printf("  %-13s  ", l->fact);
+        cli_text(stdout, 21, l->text);
+        if (*l->advice) {
+            printf("%19s  -> ", "");
+            cli_text(stdout, 24, l->advice);
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 #include "cli/cli.h"
 
 #include <libsmartcols/libsmartcols.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -13,7 +15,7 @@
 #include "base/own.h"
 #include "base/str.h"
 
-enum { COLUMNS_MAX = 64 };
+enum { COLUMNS_MAX = 64, NARROWEST = 20 };
 
 OWN_CLEANUP(json_t, json_decref)
 typedef struct libscols_table scols_table_t;
@@ -24,6 +26,25 @@ bool cli_colour(FILE *to)
     const char *term = getenv("TERM");
     return isatty(fileno(to)) && str_empty(getenv("NO_COLOR")) &&
            (!term || strcmp(term, "dumb"));
+}
+
+void cli_text(FILE *to, int indent, const char *text)
+{
+    struct winsize size = {0};
+    int room = INT_MAX;
+    if (isatty(fileno(to)) && ioctl(fileno(to), TIOCGWINSZ, &size) == 0 &&
+        size.ws_col > indent + NARROWEST)
+        room = size.ws_col - indent;
+    while ((int)strlen(text) > room) {
+        int at = room;
+        while (at > 0 && text[at] != ' ')
+            at--;
+        if (at == 0) /* a word that is longer than the line */
+            break;
+        fprintf(to, "%.*s\n%*s", at, text, indent, "");
+        text += at + 1;
+    }
+    fprintf(to, "%s\n", text);
 }
 
 static char *list_text(const json_t *value)
