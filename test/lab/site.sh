@@ -91,6 +91,7 @@ for n in n1 n2; do
         chmod 755 /run/munge
         setpriv --reuid=munge --regid=munge --init-groups munged
         rm -rf /var/lib/apt/lists/* # nothing can be downloaded here
+        rm -f /var/lib/man-db/auto-update # nor is anything looked up in manuals
         echo "APT::Get::Assume-Yes \"true\";" >/etc/apt/apt.conf.d/99lab
         # Where systemd would have slurmd, and the groups it would have made.
         mkdir -p /sys/fs/cgroup/system.slice/slurmd.service
