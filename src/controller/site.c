@@ -87,8 +87,10 @@ static int make_setup(const char *path, struct err *err)
         "   or, where keys are not tied to a command, in /etc/ssh/sshd_config:\n\n"
         "Subsystem lodge " LODGE_LIBEXECDIR "/lodge-join\n\n"
         "3. Let the node check tickets: copy %s/*.pub there, to the same place.\n\n"
-        "Then here: lodge node add NODE --host-key FILE, with the node's\n"
-        "/etc/ssh/ssh_host_ed25519_key.pub as FILE.\n",
+        "Then here: lodge node add NODE... --host-key FILE. FILE has the nodes' host\n"
+        "keys: like /etc/ssh/ssh_known_hosts, or what ssh-keyscan prints, or one "
+        "node's\n"
+        "/etc/ssh/ssh_host_ed25519_key.pub.\n",
         key, keys);
     return text ? fd_replace_file(path, text, strlen(text), 0644, err) : err_oom(err);
 }
