@@ -291,6 +291,17 @@ static int find_agent(const struct common *c, struct rpc_client **out, struct er
                    : client_agent_again(out, err);
 }
 
+/* For people a dozen digits of a digest are enough. */
+static void shorten(json_t *vm)
+{
+    enum { DIGITS = 12 };
+    const char *image = json_string_value(json_object_get(vm, "image"));
+    const char *at = image ? strstr(image, "@sha256:") : NULL;
+    size_t n = at ? (size_t)(at - image) + strlen("@sha256:") + DIGITS : 0;
+    if (at && strlen(image) > n)
+        json_object_set_new(vm, "image", json_stringn(image, n));
+}
+
 /* Add the machines of one node (NULL: this one) to rows. */
 static int list_one(const struct common *c, const char *node, json_t *rows,
                     struct err *err)
@@ -361,6 +372,11 @@ static int run_list(struct cli *cli, int nargs, char **args, struct err *err)
     } else if (list_one(c, nodes ? nodes->names[0] : NULL, rows, err) < 0) {
         return -1;
     }
+    size_t i;
+    json_t *vm;
+    json_array_foreach (rows, i, vm)
+        if (!cli->json)
+            shorten(vm);
     return cli_table(cli, columns, rows, err);
 }
 

@@ -130,7 +130,11 @@ static int send_wanted(struct lodged *l, const char *node, json_t *data,
         return err_oom(err);
     if (json_object_get(l->wanted, key))
         return 0;
+    AUTO_STR name = strndup(image, strcspn(image, "@"));
+    if (!name)
+        return err_oom(err);
     int r = plan_push(l, geteuid(), params, &plan, err);
+    plan.plan.target = name;
     if (r == 0)
         r = runner_start(l->runner, &plan.plan, &op, err);
     vm_plan_done(&plan);
