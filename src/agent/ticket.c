@@ -203,7 +203,7 @@ static uint64_t overhead(enum profile_type type, uint64_t job)
     case PROFILE_LXC:
         return 0;
     case PROFILE_HPC:
-        return 16 * MIB + job / 128;
+        return 12 * MIB + job / 128;
     default:
         return 96 * MIB + job / 128;
     }
