@@ -128,7 +128,7 @@ int command_text_decode(const json_t *from, const char *what, char **out,
 {
     const char *plain = json_string_value(from);
     const char *coded = json_string_value(json_object_get(from, "base64"));
-    size_t len;
+    size_t len = 0;
     AUTO_STR got = plain ? strdup(plain) : coded ? base64_decode(coded, &len) : NULL;
     if (!got && plain)
         return err_oom(err);

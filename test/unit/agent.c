@@ -73,6 +73,7 @@ static struct vm *vm_of(const char *id, const char *name, struct profile *p)
     struct vm *vm = calloc(1, sizeof *vm);
     list_init(&vm->in);
     list_init(&vm->waiters);
+    assert_int_equal(strlen(id), VM_ID_LEN);
     memcpy(vm->id, id, VM_ID_LEN);
     vm->name = strdup(name);
     vm->profile = p;
@@ -171,8 +172,8 @@ static void test_addresses(void **state)
 static void test_networks(void **state)
 {
     struct profile_nic nic = {.type = PROFILE_NIC_ISOLATED, .network = "inside"};
-    AUTO(vm) a = vm_of("abc00001", "a", profile_of(PROFILE_QEMU, 1 << 28));
-    AUTO(vm) b = vm_of("abc00002", "b", profile_of(PROFILE_QEMU, 1 << 28));
+    AUTO(vm) a = vm_of("abcde00001", "a", profile_of(PROFILE_QEMU, 1 << 28));
+    AUTO(vm) b = vm_of("abcde00002", "b", profile_of(PROFILE_QEMU, 1 << 28));
     a->uid = b->uid = 1000;
     assert_int_equal(plan_network(a, &nic), plan_network(b, &nic));
     b->uid = 1001; /* another user's network of that name is another network */
@@ -395,9 +396,10 @@ static void test_reserve(void **state)
     struct agent a = {.root = root};
     struct err err = {0};
     list_init(&a.vms);
-    AUTO(vm) first = vm_of("abc00001", "first", profile_of(PROFILE_HPC, 2ull << 30));
-    AUTO(vm) second = vm_of("abc00002", "second", profile_of(PROFILE_HPC, 2ull << 30));
-    AUTO(vm) third = vm_of("abc00003", "third", profile_of(PROFILE_HPC, 5ull << 29));
+    AUTO(vm) first = vm_of("abcde00001", "first", profile_of(PROFILE_HPC, 2ull << 30));
+    AUTO(vm)
+    second = vm_of("abcde00002", "second", profile_of(PROFILE_HPC, 2ull << 30));
+    AUTO(vm) third = vm_of("abcde00003", "third", profile_of(PROFILE_HPC, 5ull << 29));
     first->profile->numa_policy = second->profile->numa_policy =
         third->profile->numa_policy = PROFILE_NUMA_BIND;
     if (reserve_check(&a, first, &err) < 0)
@@ -436,8 +438,8 @@ static void test_reserve_pools(void **state)
     struct agent a = {.root = root};
     struct err err = {0};
     list_init(&a.vms);
-    AUTO(vm) first = vm_of("abc00001", "first", profile_of(PROFILE_HPC, 768 << 20));
-    AUTO(vm) second = vm_of("abc00002", "second", profile_of(PROFILE_HPC, 512 << 20));
+    AUTO(vm) first = vm_of("abcde00001", "first", profile_of(PROFILE_HPC, 768 << 20));
+    AUTO(vm) second = vm_of("abcde00002", "second", profile_of(PROFILE_HPC, 512 << 20));
     first->profile->page_bytes = second->profile->page_bytes = 2 << 20;
     assert_int_equal(reserve_check(&a, first, &err), 0);
     add(&a, first, VM_BOOTING);
@@ -463,8 +465,8 @@ static void test_reserve_devices(void **state)
     struct agent a = {.root = root};
     struct err err = {0};
     list_init(&a.vms);
-    AUTO(vm) first = vm_of("abc00001", "first", profile_of(PROFILE_KVM, 1 << 28));
-    AUTO(vm) second = vm_of("abc00002", "second", profile_of(PROFILE_KVM, 1 << 28));
+    AUTO(vm) first = vm_of("abcde00001", "first", profile_of(PROFILE_KVM, 1 << 28));
+    AUTO(vm) second = vm_of("abcde00002", "second", profile_of(PROFILE_KVM, 1 << 28));
     struct vm *both[] = {first, second};
     for (int i = 0; i < 2; i++) {
         both[i]->profile->devices = calloc(1, sizeof(struct profile_device));
