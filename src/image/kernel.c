@@ -14,8 +14,14 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "image/modules.h"
 
-enum { BZIMAGE_MAX = 64 << 20, VMLINUX_MAX = 512 << 20, SETUP_AT = 0x1f1 };
+enum {
+    BZIMAGE_MAX = 64 << 20,
+    VMLINUX_MAX = 512 << 20,
+    SETUP_AT = 0x1f1,
+    LIST_MAX = 16 << 20
+};
 
 static uint32_t le32(const char *p)
 {
@@ -171,4 +177,27 @@ int kernel_open(const struct pkg *p, const char *cache, const char *work,
         return -1;
     *out = move(k);
     return 0;
+}
+
+static int read_list(const struct kernel *k, const char *name, char **out,
+                     struct err *err)
+{
+    AUTO_STR path = str_printf("%s/lib/modules/%s/%s", k->dir, k->release, name);
+    return path ? fd_read_file(path, LIST_MAX, out, NULL, err) : err_oom(err);
+}
+
+int kernel_modules(const struct kernel *k, const struct words *names, struct words *out,
+                   struct err *err)
+{
+    AUTO_STR dep = NULL;
+    AUTO_STR builtin = NULL;
+    AUTO_STR softdep = NULL;
+    AUTO_STR alias = NULL;
+    if (read_list(k, "modules.dep", &dep, err) < 0 ||
+        read_list(k, "modules.builtin", &builtin, err) < 0 ||
+        read_list(k, "modules.softdep", &softdep, err) < 0 ||
+        read_list(k, "modules.alias", &alias, err) < 0)
+        return -1;
+    const struct modules lists = {dep, builtin, softdep, alias};
+    return modules_order(&lists, names, out, err);
 }

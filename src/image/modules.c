@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Order of modules from modules.dep; see the header. */
+/* Order of modules from depmod's lists; see the header. */
 #include "image/modules.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
 
+enum { NAME_MAX_LEN = 64 };
+
 struct order {
-    const char *dep, *builtin;
+    const struct modules *m;
     struct words *out;
     struct err *err;
 };
@@ -57,6 +60,63 @@ static int add(struct order *o, const char *path, size_t len)
     return 0;
 }
 
+/* "softdep" and "alias" name modules by words, in which '-' and '_' are the same. */
+static bool same_word(const char *word, size_t len, const char *name)
+{
+    for (; len && *name; len--, word++, name++)
+        if ((*word == '-' ? '_' : *word) != (*name == '-' ? '_' : *name))
+            return false;
+    return !len && !*name;
+}
+
+/* The module that a word of "softdep" means, by its own name or as an alias: its line of
+ * modules.dep; NULL if it is built in, or there is none. */
+static const char *meant(const struct order *o, const char *word)
+{
+    static const char generic[] = "_generic";
+    const char *line = line_of(o->m->dep, NULL, 0, word), *found = NULL;
+    if (line || line_of(o->m->builtin, NULL, 0, word))
+        return line;
+    for (line = o->m->alias; *line;
+         line += strcspn(line, "\n"), line += *line == '\n') {
+        char name[NAME_MAX_LEN], of[NAME_MAX_LEN];
+        if (sscanf(line, "alias %63s %63s", name, of) != 2 ||
+            !same_word(name, strlen(name), word))
+            continue;
+        if (line_of(o->m->builtin, NULL, 0, of))
+            return NULL;
+        if (!found || str_ends(of, generic))
+            found = line_of(o->m->dep, NULL, 0, of);
+    }
+    return found;
+}
+
+static int add_line(struct order *o, const char *line, int depth);
+
+/* What the module at path wants to have loaded before it. */
+static int add_soft(struct order *o, const char *path, size_t len, int depth)
+{
+    const char *line = o->m->softdep, *next;
+    for (; *line; line = next) {
+        char of[NAME_MAX_LEN], word[NAME_MAX_LEN];
+        int at = 0, n;
+        next = line + strcspn(line, "\n");
+        next += *next == '\n';
+        if (sscanf(line, "softdep %63s pre:%n", of, &at) != 1 || !at ||
+            !is_module(path, len, of))
+            continue;
+        for (const char *p = line + at;
+             p < next && sscanf(p, "%63s%n", word, &n) == 1 && p + n <= next &&
+             strcmp(word, "post:") != 0;
+             p += n) {
+            const char *need = meant(o, word);
+            if (need && add_line(o, need, depth + 1) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
 /* modules.dep lists all that is needed, the farthest last; depth guards a bad file. */
 static int add_line(struct order *o, const char *line, int depth)
 {
@@ -74,26 +134,28 @@ static int add_line(struct order *o, const char *line, int depth)
             at--;
         if (to == at)
             break;
-        const char *need = line_of(o->dep, line + at, to - at, NULL);
+        const char *need = line_of(o->m->dep, line + at, to - at, NULL);
         if (need && add_line(o, need, depth + 1) < 0)
             return -1;
         if (add(o, line + at, to - at) < 0)
             return -1;
     }
+    if (add_soft(o, line, self, depth) < 0)
+        return -1;
     return add(o, line, self);
 }
 
-int modules_order(const char *dep, const char *builtin, const struct words *names,
-                  struct words *out, struct err *err)
+int modules_order(const struct modules *m, const struct words *names, struct words *out,
+                  struct err *err)
 {
     struct words got = {0};
-    struct order o = {.dep = dep, .builtin = builtin, .out = &got, .err = err};
+    struct order o = {.m = m, .out = &got, .err = err};
     for (size_t i = 0; i < names->count; i++) {
-        const char *line = line_of(dep, NULL, 0, names->item[i]);
+        const char *line = line_of(m->dep, NULL, 0, names->item[i]);
         int r = 0;
         if (line)
             r = add_line(&o, line, 0);
-        else if (!line_of(builtin, NULL, 0, names->item[i]))
+        else if (!line_of(m->builtin, NULL, 0, names->item[i]))
             r = err_set(err, E_INPUT, "the kernel has no module '%s'", names->item[i]);
         if (r < 0) {
             modules_free(&got);

@@ -34,16 +34,10 @@ static int add_modules(struct build *b, struct cpio *c, const struct words *name
                        struct err *err)
 {
     AUTO_STR base = str_printf("%s/lib/modules/%s", b->kernel->dir, b->kernel->release);
-    AUTO_STR dep_path = base ? str_printf("%s/modules.dep", base) : NULL;
-    AUTO_STR in_path = base ? str_printf("%s/modules.builtin", base) : NULL;
-    AUTO_STR dep = NULL;
-    AUTO_STR builtin = NULL;
     struct words paths = {0};
-    if (!dep_path || !in_path)
+    if (!base)
         return err_oom(err);
-    if (fd_read_file(dep_path, 16 << 20, &dep, NULL, err) < 0 ||
-        fd_read_file(in_path, 16 << 20, &builtin, NULL, err) < 0 ||
-        modules_order(dep, builtin, names, &paths, err) < 0)
+    if (kernel_modules(b->kernel, names, &paths, err) < 0)
         return -1;
     int r = 0;
     for (size_t i = 0; i < paths.count && r == 0; i++) {

@@ -183,25 +183,6 @@ static int copy_inside(const struct build *b, const char *from, const char *path
 
 /* ---- modules --------------------------------------------------------------------- */
 
-static int read_kernel_list(const struct build *b, const char *name, char **out,
-                            struct err *err)
-{
-    AUTO_STR path =
-        str_printf("%s/lib/modules/%s/%s", b->kernel->dir, b->kernel->release, name);
-    return path ? fd_read_file(path, 16 << 20, out, NULL, err) : err_oom(err);
-}
-
-static int order_of(const struct build *b, const struct words *names, struct words *out,
-                    struct err *err)
-{
-    AUTO_STR dep = NULL;
-    AUTO_STR builtin = NULL;
-    if (read_kernel_list(b, "modules.dep", &dep, err) < 0 ||
-        read_kernel_list(b, "modules.builtin", &builtin, err) < 0)
-        return -1;
-    return modules_order(dep, builtin, names, out, err);
-}
-
 /* Copy the modules, needed first, as DIR/NN-name.ko. `skip` are loaded before. */
 static int numbered(const struct build *b, const struct words *names,
                     const struct words *skip, const char *dir, struct err *err)
@@ -209,7 +190,7 @@ static int numbered(const struct build *b, const struct words *names,
     struct words paths = {0};
     if (!names->count)
         return 0;
-    if (order_of(b, names, &paths, err) < 0)
+    if (kernel_modules(b->kernel, names, &paths, err) < 0)
         return -1;
     int r = 0, n = 0;
     for (size_t i = 0; i < paths.count && r == 0; i++) {
@@ -248,7 +229,7 @@ static int copy_modules(const struct build *b, struct err *err)
             return -1;
     }
     struct words paths = {0};
-    if (order_of(b, names, &paths, err) < 0)
+    if (kernel_modules(b->kernel, names, &paths, err) < 0)
         return -1;
     int r = 0;
     for (size_t i = 0; i < paths.count && r == 0; i++) {
@@ -278,7 +259,7 @@ int step_modules(struct build *b, struct err *err)
     if (!b->kernel)
         return 0;
     struct words early = {0};
-    if (order_of(b, &b->def->initramfs, &early, err) < 0)
+    if (kernel_modules(b->kernel, &b->def->initramfs, &early, err) < 0)
         return -1;
     char ext4_name[] = "ext4", *ext4_list[] = {ext4_name, NULL};
     const struct words ext4 = {.item = ext4_list, .count = 1};

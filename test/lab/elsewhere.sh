@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # elsewhere.sh IMAGES [SHAPE...]: runs on n1 of two lab machines. A machine of type hpc works on n1,
 # is checkpointed while it goes on, ends; the checkpoint is carried to n2 and comes back there, with
-# n2's directory as its share. IMAGES is a store with debian-fast; a SHAPE is VCPUS:PAGE:MEMORY.
+# n2's directory as its share. IMAGES is a store; a SHAPE is VCPUS:PAGE:MEMORY:IMAGE.
 # Prints a line a shape; the status is the number of failures.
 B=$LODGE_TOP_BUILDDIR S=$LODGE_TOP_SRCDIR
 PATH=$B:$PATH
 LODGE_IMAGE_PATH=$1
 shift
-[ $# -gt 0 ] || set -- 1:4K:192M 4:4K:192M 4:2M:256M 1:1G:1024M
+[ $# -gt 0 ] || set -- 1:4K:192M:debian-fast 4:4K:192M:debian-fast 4:2M:256M:debian-fast 1:1G:1024M:debian-fast
 unset LODGE_CACHE_DIR || :
 export LODGE_IMAGE_PATH LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S LODGE_STATE_DIR=/tmp/l/s LODGE_RUN_DIR=/run/l LODGE_CONFIG_DIR=/tmp/l/c
 envs="LODGE_IMAGE_PATH=$LODGE_IMAGE_PATH LODGE_LIBEXEC_DIR=$B LODGE_DATA_DIR=$S LODGE_STATE_DIR=/tmp/l/s LODGE_RUN_DIR=/run/l LODGE_CONFIG_DIR=/tmp/l/c"
@@ -53,7 +53,7 @@ lodge vm destroy -f far
 rm -rf /tmp/l/ck
 exit $r
 EOF
-profile() { # VCPUS PAGE MEMORY
+profile() { # VCPUS PAGE MEMORY IMAGE
     cat <<EOF
 <?xml version="1.0"?>
 <profile>
@@ -61,7 +61,7 @@ profile() { # VCPUS PAGE MEMORY
   <type>hpc</type>
   <memory page="$2">$3</memory>
   <cpu count="$1"/>
-  <image>debian-fast</image>
+  <image>$4</image>
   <limits scratch="32M"/>
   <disks><disk id="raw" size="1M"/></disks>
   <nics><nic type="isolated" network="inside"/></nics>
@@ -70,7 +70,7 @@ profile() { # VCPUS PAGE MEMORY
 </profile>
 EOF
 }
-one() { # VCPUS PAGE MEMORY
+one() { # VCPUS PAGE MEMORY IMAGE
     profile "$@" >/tmp/l/p.xml && lodge vm start /tmp/l/p.xml &&
         test "$(lodge vm exec far cat /mnt/share/where)" = n1 && lodge vm cp /tmp/l/count far:/run/count && lodge vm cp /tmp/l/look far:/run/look &&
         lodge vm exec far sh -c 'setsid bash /run/count >/dev/null 2>&1 </dev/null & echo $! >/run/count.pid; sleep 2' &&

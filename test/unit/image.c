@@ -123,13 +123,23 @@ static const char dep[] = "kernel/a/virtio-blk.ko: kernel/v/virtio_ring.ko "
                           "kernel/v/virtio_ring.ko: kernel/v/virtio.ko\n"
                           "kernel/v/virtio.ko:\n"
                           "kernel/l/one.ko: kernel/l/two.ko\n"
-                          "kernel/l/two.ko: kernel/l/one.ko\n";
+                          "kernel/l/two.ko: kernel/l/one.ko\n"
+                          "kernel/f/erofs.ko: kernel/l/libcrc32c.ko\n"
+                          "kernel/l/libcrc32c.ko:\n"
+                          "kernel/x/crc32c-intel.ko:\n"
+                          "kernel/c/crc32c_generic.ko:\n";
+static const char softdep[] = "# Soft dependencies\nsoftdep cifs md5\n"
+                              "softdep libcrc32c pre: crc32c nothing post: two\n";
+static const char alias[] =
+    "alias crc32c crc32c_intel\nalias cpu:type:x86,* x\n"
+    "alias crc32c crc32c_generic\nalias crc32c-b crc32c_intel\n";
 
 static int order(const char *name, struct words *out, struct err *err)
 {
     char *item[] = {(char *)name, NULL};
     const struct words names = {.item = item, .count = 1};
-    return modules_order(dep, "kernel/b/ext4.ko\n", &names, out, err);
+    const struct modules m = {dep, "kernel/b/ext4.ko\n", softdep, alias};
+    return modules_order(&m, &names, out, err);
 }
 
 static void module_order(void **state)
@@ -141,6 +151,12 @@ static void module_order(void **state)
     assert_string_equal(w.item[0], "kernel/v/virtio.ko");
     assert_string_equal(w.item[1], "kernel/v/virtio_ring.ko");
     assert_string_equal(w.item[2], "kernel/a/virtio-blk.ko");
+    modules_free(&w);
+    assert_int_equal(order("erofs", &w, &err), 0);
+    assert_int_equal(w.count, 3);
+    assert_string_equal(w.item[0], "kernel/c/crc32c_generic.ko");
+    assert_string_equal(w.item[1], "kernel/l/libcrc32c.ko");
+    assert_string_equal(w.item[2], "kernel/f/erofs.ko");
     modules_free(&w);
     assert_int_equal(order("ext4", &w, &err), 0);
     assert_int_equal(w.count, 0);
