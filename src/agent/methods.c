@@ -158,50 +158,30 @@ static void do_console(struct rpc_call *call, json_t *params, void *arg)
 /* --- stats: its own worker, so that it never holds up a verb
  * -------------------------- */
 
-struct asking {
-    struct rpc_call *call;
-    struct agent *agent;
-};
-
-static void on_stats(void *arg, json_t *result, const struct err *why)
+static int read_stats(void *order, work_tell_f tell, json_t **out, struct err *err)
 {
-    struct asking *q = arg;
-    if (why)
-        rpc_call_fail(q->call, why);
-    else
-        rpc_call_answer(q->call, json_incref(json_object_get(
-                                     json_object_get(result, "vt"), "stats")));
-    q->agent->busy--;
-    agent_touch(q->agent);
-    free(q);
+    AUTO_JSON all = NULL;
+    if (vt_work(order, tell, &all, err) < 0)
+        return -1;
+    *out = json_incref(json_object_get(json_object_get(all, "vt"), "stats"));
+    return 0;
 }
 
 static void do_stats(struct rpc_call *call, json_t *params, void *arg)
 {
     enum { STATS_MS = 10000 };
-    struct agent *a = arg;
     struct err err;
-    struct vm *vm = agent_vm_of(a, call, params, &err);
-    struct asking *q = vm ? calloc(1, sizeof *q) : NULL;
-    if (!q) {
-        if (vm)
-            err_oom(&err);
+    struct vm *vm = agent_vm_of(arg, call, params, &err);
+    if (!vm) {
         rpc_call_fail(call, &err);
         return;
     }
-    *q = (struct asking){.call = call, .agent = a};
-    a->busy++;
     struct vt_order order = {.vm = vm, .verb = VT_STATS};
-    struct work_spec spec = {.event = a->event,
-                             .what = "statistics",
-                             .run = vt_work,
-                             .done = on_stats,
-                             .arg = &order,
-                             .done_arg = q,
-                             .timeout_ms = STATS_MS};
-    struct work *w;
-    if (work_start(&spec, &w, &err) < 0)
-        on_stats(q, NULL, &err);
+    agent_answer_by_worker(call, arg,
+                           (struct work_spec){.what = "statistics",
+                                              .run = read_stats,
+                                              .arg = &order,
+                                              .timeout_ms = STATS_MS});
 }
 
 /* --- the list -------------------------------------------------------------------------- */
