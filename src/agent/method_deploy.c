@@ -134,12 +134,8 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
 int agent_may_start(const struct vm *vm, struct err *err)
 {
     AUTO(conf) conf = NULL;
-    if (conf_load(NULL, &conf, err) < 0)
+    if (conf_load(NULL, &conf, err) < 0 || conf_outside_jobs(conf, err) < 0)
         return -1;
-    if (!conf_yes(conf, CONF_OUTSIDE_JOBS))
-        return err_set(err, E_PERM,
-                       "this site starts machines for jobs only; submit one with "
-                       "--vm-profile (outside_jobs in lodge.conf)");
     for (size_t i = 0; i < vm->profile->nic_count; i++) {
         enum profile_nic_type type = vm->profile->nics[i].type;
         struct network net;

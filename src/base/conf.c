@@ -154,6 +154,15 @@ bool conf_yes(const struct conf *c, enum conf_key key)
     return conf_number(c, key) != 0;
 }
 
+int conf_outside_jobs(const struct conf *c, struct err *err)
+{
+    if (conf_yes(c, CONF_OUTSIDE_JOBS))
+        return 0;
+    return err_set(err, E_PERM,
+                   "this site starts machines for jobs only; submit one with "
+                   "--vm-profile (outside_jobs in lodge.conf)");
+}
+
 bool conf_is_default(const struct conf *c, enum conf_key key)
 {
     return !c || !c->values[key] || !strcmp(c->values[key], keys[key].value);

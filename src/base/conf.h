@@ -57,6 +57,9 @@ OWN_DEFINE(conf)
 const char *conf_text(const struct conf *c, enum conf_key key);
 uint64_t conf_number(const struct conf *c, enum conf_key key); /* ms or bytes */
 bool conf_yes(const struct conf *c, enum conf_key key);
+/* May users start machines that no job asked for (CONF_OUTSIDE_JOBS)? E_PERM, which says
+ * what to do instead, if not. */
+int conf_outside_jobs(const struct conf *c, struct err *err);
 bool conf_is_default(const struct conf *c, enum conf_key key);
 const char *conf_name(enum conf_key key);
 /* The commented file with all keys at their defaults. */

@@ -29,14 +29,10 @@ static void run_start(struct rpc_call *call, json_t *params, struct lodged *l,
                       planner_f planner)
 {
     struct err err;
-    if (rpc_call_uid(call) == 0 || conf_yes(l->conf, CONF_OUTSIDE_JOBS)) {
+    if (rpc_call_uid(call) != 0 && conf_outside_jobs(l->conf, &err) < 0)
+        rpc_call_fail(call, &err);
+    else
         run(call, params, l, planner);
-        return;
-    }
-    err_set(&err, E_PERM,
-            "this site starts machines for jobs only; submit one with --vm-profile "
-            "(outside_jobs in lodge.conf)");
-    rpc_call_fail(call, &err);
 }
 
 static void live_vm_start(struct rpc_call *call, json_t *params, void *arg)
