@@ -29,6 +29,7 @@ lodge_SOURCES = \
     src/cli/vm.c src/cli/vm.h \
     src/cli/vm_console.c \
     src/cli/vm_exec.c \
+    src/cli/vm_make.c \
     src/cli/vm_top.c
 lodge_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
 lodge_LDADD = src/client/libclient.la src/image/libimage.la $(CONTROLLER_LIBS) src/node/libnode.la \

@@ -24,24 +24,13 @@ static struct run_input {
 } run_input = {.exec = {.pty = -1}};
 
 enum {
-    KEY_NODE = 0x2000, /* vm_make_parse's */
-    KEY_NAME,
-    KEY_MEMORY,
-    KEY_VCPUS,
-    KEY_APPEND,
     KEY_CWD = 0x2301, /* vm_exec_parse's */
     KEY_TIMINGS = 0x2400,
     KEY_TTY
 };
 
 static const struct argp_option options[] = {
-    {"node", KEY_NODE, "NODE", 0, "on this node of the cluster"},
-    {"name", KEY_NAME, "NAME", 0, "the machine's name; the profile's if not given"},
-    {"type", 't', "TYPE", 0,
-     "instead of the profile's: auto, hpc, kvm, qemu, lxc, ..."},
-    {"memory", KEY_MEMORY, "SIZE", 0, "instead of the profile's"},
-    {"vcpus", KEY_VCPUS, "COUNT", 0, "instead of the profile's"},
-    {"append", KEY_APPEND, "WORDS", 0, "more words for the kernel's command line"},
+    VM_MAKE_OPTIONS,
     {"cwd", KEY_CWD, "DIRECTORY", 0, "start there; else in the home directory"},
     {"env", 'e', "NAME=VALUE", 0, "put it into the environment (again and again)"},
     {"tty", KEY_TTY, 0, 0, "with a terminal; the default when we have one"},

@@ -5,11 +5,20 @@
 #include "profile/profile.h"
 #include "proto/client.h"
 
-/* How a machine is made: options of `vm start` and of `run`. */
+/* vm_make.c: how a machine is made, options of `vm start` and of `run`. */
 struct vm_make {
     const char *node, *name, *type, *memory, *vcpus, *append;
 };
-extern const struct argp_option vm_make_options[];
+enum { VM_KEY_NODE = 0x2000, VM_KEY_NAME, VM_KEY_MEMORY, VM_KEY_VCPUS, VM_KEY_APPEND };
+/* clang-format off */
+#define VM_MAKE_OPTIONS                                                                      \
+    {"node", VM_KEY_NODE, "NODE", 0, "on this node of the cluster"},                         \
+    {"name", VM_KEY_NAME, "NAME", 0, "the machine's name; the profile's if not given"},      \
+    {"type", 't', "TYPE", 0, "instead of the profile's: auto, hpc, kvm, qemu, lxc, ..."},    \
+    {"memory", VM_KEY_MEMORY, "SIZE", 0, "instead of the profile's"},                        \
+    {"vcpus", VM_KEY_VCPUS, "COUNT", 0, "instead of the profile's"},                         \
+    {"append", VM_KEY_APPEND, "WORDS", 0, "more words for the kernel's command line"}
+/* clang-format on */
 error_t vm_make_parse(struct vm_make *m, int key, char *arg, struct argp_state *state);
 /* The profile that `what` names: a file, a profile of the store, else an image; with the
  * options put over it. */
