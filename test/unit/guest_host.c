@@ -8,9 +8,15 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "base/fd.h"
+#include "base/own.h"
+#include "base/proc.h"
 
 struct host host = {.fd = -1};
 
@@ -105,13 +111,20 @@ bool turn(int wait_ms)
 /* In namespaces of its own, with an /etc of its own, so that it may be told who it is. */
 static void enclose(void)
 {
-    static const char setup[] =
-        "ip link add d0 type veth peer name d1 && ip link set d0 address "
-        "52:54:00:00:00:01 && mount --make-rprivate / && mount -t tmpfs tmpfs /etc && "
-        "mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /home && mkdir /mnt/share "
-        "&& "
-        "echo there >/mnt/share/file && echo old::1:1::/: >/etc/passwd";
-    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS) < 0 || system(setup) != 0)
+    static const char *const own[] = {"/etc", "/mnt", "/home"};
+    static const char *const link[] = {
+        "ip",   "link", "add",  "d0",   "address", "52:54:00:00:00:01",
+        "type", "veth", "peer", "name", "d1",      NULL};
+    static const char there[] = "there\n", old[] = "old::1:1::/:\n";
+    const struct proc_spec ip = {.argv = link};
+    bool ok = unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS) == 0 &&
+              proc_run(&ip, 10000, NULL, NULL) == 0 &&
+              mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    for (size_t i = 0; ok && i < ARRAY_SIZE(own); i++)
+        ok = mount("tmpfs", own[i], "tmpfs", 0, NULL) == 0;
+    if (!ok || fd_mkdirs("/mnt/share", 0755, NULL) < 0 ||
+        fd_replace_file("/mnt/share/file", there, strlen(there), 0644, NULL) < 0 ||
+        fd_replace_file("/etc/passwd", old, strlen(old), 0644, NULL) < 0)
         _exit(98);
 }
 
