@@ -7,7 +7,7 @@
 #   LODGE_TOP_SRCDIR, LODGE_TOP_BUILDDIR   set by make check; guessed when run by hand
 #   LODGE_TEST_TMP                         the test's own directory; short, for sockets
 #   lodge_prereq NAME 'reason' COMMAND...  NAME is there if COMMAND succeeds
-#   ready made: ROOT KVM LAB LIBVIRT SLURM SANITIZERS
+#   ready made: ROOT KVM LAB LIBVIRT QEMU SLURM SANITIZERS
 #
 # sharness's own: test_expect_success [PREREQ] 'title' 'script', test_must_fail,
 # test_expect_code, test_cmp, test_when_finished, cleanup, test_done. The output of a
@@ -121,6 +121,8 @@ lodge_prereq ROOT 'must be root' test "$(id -u)" = 0
 lodge_prereq KVM '/dev/kvm cannot be opened' lodge_can_open /dev/kvm
 lodge_prereq LAB 'no QEMU, or test/lab/prepare was never run' lodge_has_lab
 lodge_prereq LIBVIRT 'libvirtd is not installed' command -v libvirtd
+lodge_prereq QEMU 'qemu-system-x86_64 or libvirtd is not installed' \
+    sh -c 'command -v qemu-system-x86_64 && command -v libvirtd'
 lodge_prereq SLURM 'slurmctld and slurmd are not installed' \
     sh -c 'command -v slurmctld && command -v slurmd && command -v munged'
 lodge_prereq SANITIZERS 'not built with --enable-sanitizers' \

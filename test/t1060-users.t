@@ -3,23 +3,16 @@
 test_description='two users of one agent: neither sees, enters, stops or reads what is the other'"'"'s'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
-
-A=64001 B=64002
-LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
-as() { # UID COMMAND...
-    as_uid=$1
-    shift
-    setpriv --reuid "$as_uid" --regid "$as_uid" --clear-groups \
-        env HOME=/nonexistent LODGE_AGENT_SOCKET="$LODGE_AGENT_SOCKET" \
-        LODGE_STATE_DIR="$LODGE_TEST_TMP/u$as_uid" LODGE_RUN_DIR="$LODGE_TEST_TMP/u$as_uid" \
-        LODGE_CONFIG_DIR="$LODGE_TEST_TMP/u$as_uid" "$@"
-}
-refused() { # WORD COMMAND...: fails, and says WORD
+. "$LODGE_TOP_SRCDIR/test/users.sh"
+refused() { # WORD COMMAND...: as there, but the head of a list may stand with it
     word=$1
     shift
     "$@" >said 2>&1 </dev/null
     test $? != 0 && grep -q "$word" said || { cat said; false; }
 }
+
+A=64001 B=64002
+LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
 
 "$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>agent.log &
 for i in $(seq 50); do

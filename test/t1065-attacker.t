@@ -4,17 +4,10 @@ test_description='a second user of the machine tries what is not meant for him'
 # docs/security.md tells of each of these under "What was tried".
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
+. "$LODGE_TOP_SRCDIR/test/users.sh"
 
 A=64001 B=64002
 LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
-as() { # UID COMMAND...
-    as_uid=$1
-    shift
-    setpriv --reuid "$as_uid" --regid "$as_uid" --clear-groups \
-        env HOME=/nonexistent LODGE_AGENT_SOCKET="$LODGE_AGENT_SOCKET" \
-        LODGE_STATE_DIR="$LODGE_TEST_TMP/u$as_uid" LODGE_RUN_DIR="$LODGE_TEST_TMP/u$as_uid" \
-        LODGE_CONFIG_DIR="$LODGE_TEST_TMP/u$as_uid" "$@"
-}
 cat >attack.py <<'PY'
 import json, os, resource, socket, sys, time
 PATH = os.environ["LODGE_AGENT_SOCKET"]

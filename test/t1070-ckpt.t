@@ -3,25 +3,12 @@
 test_description='checkpoints around the hypervisor: verbs, rights, failures, damage (type fake)'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
+. "$LODGE_TOP_SRCDIR/test/users.sh"
 
 A=64011 B=64012
 LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
 export LODGE_AGENT_SOCKET
 mkdir -p "$LODGE_RUN_DIR"
-as() { # UID COMMAND...
-    as_uid=$1
-    shift
-    setpriv --reuid "$as_uid" --regid "$as_uid" --clear-groups \
-        env HOME=/nonexistent LODGE_AGENT_SOCKET="$LODGE_AGENT_SOCKET" \
-        LODGE_STATE_DIR="$LODGE_TEST_TMP/u$as_uid" LODGE_RUN_DIR="$LODGE_TEST_TMP/u$as_uid" \
-        LODGE_CONFIG_DIR="$LODGE_TEST_TMP/u$as_uid" "$@"
-}
-refused() { # WORDS COMMAND...: fails, and says WORDS in one line
-    words=$1
-    shift
-    "$@" >said 2>&1 </dev/null
-    test $? != 0 && grep -q "$words" said && test "$(wc -l <said)" = 1 || { cat said; false; }
-}
 agent() {
     "$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>>agent.log &
     agent_pid=$!

@@ -7,8 +7,6 @@ if test "$(id -u)" = 0 && test -z "$LODGE_TEST_OWN_RUN"; then
 fi
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT # to become an ordinary user
-lodge_prereq QEMU 'qemu-system-x86_64 or libvirtd is not installed' \
-    sh -c 'command -v qemu-system-x86_64 && command -v libvirtd'
 lodge_skip_all_unless QEMU
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 vm_own_libvirt

@@ -3,8 +3,6 @@
 test_description='the way into a real machine: bulk both ways, a terminal, many commands'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
-lodge_prereq QEMU 'qemu-system-x86_64 or libvirtd is not installed' \
-    sh -c 'command -v qemu-system-x86_64 && command -v libvirtd'
 lodge_skip_all_unless QEMU
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 # The full measure: LODGE_TEST_MB=1024 LODGE_TEST_ROW=1000

@@ -7,7 +7,6 @@ lodge_skip_all_unless ROOT
 lodge_prereq PLUGIN 'built without Slurm' test -f "$LODGE_TOP_BUILDDIR/plugins/slurm/.libs/lodge.so"
 lodge_skip_all_unless PLUGIN
 lodge_skip_all_unless LIBVIRT
-lodge_prereq QEMU 'qemu-system-x86_64 is missing' command -v qemu-system-x86_64
 lodge_skip_all_unless QEMU
 
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
