@@ -108,9 +108,9 @@ void lodged_image_came(struct lodged *l, int64_t op)
     const char *key;
     json_t *one;
     void *next;
-    json_object_foreach_safe(l->wanted, next, key,
-                             one) if (json_integer_value(one) == op)
-        json_object_del(l->wanted, key);
+    json_object_foreach_safe (l->wanted, next, key, one)
+        if (json_integer_value(one) == op)
+            json_object_del(l->wanted, key);
 }
 
 static int send_wanted(struct lodged *l, const char *node, json_t *data,
