@@ -33,6 +33,10 @@ void agent_touch(struct agent *a);
  * only one. Someone else's VM is as if it were not there. */
 struct vm *agent_find(struct agent *a, uid_t uid, const char *name, struct err *err);
 bool agent_may(const struct vm *vm, uid_t uid);
+/* Who rules over all of it: root on a node, else whose agent it is. */
+bool agent_is_master(uid_t uid);
+/* Of events that only they hear: for rpc_server_emit(). */
+bool agent_master_hears(uid_t uid, const json_t *data);
 /* For type auto; valid until asked again. */
 const struct place_facts *agent_facts(struct agent *a);
 extern const struct rpc_method agent_methods[];

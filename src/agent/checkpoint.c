@@ -19,23 +19,6 @@
 
 enum { LOAD_MS = 60000, PATH_LIMIT = 4000 };
 
-/* Whose rights: the caller's; root may act for somebody. */
-static int whose(struct rpc_call *call, json_int_t *uid, json_int_t *gid,
-                 struct err *err)
-{
-    uid_t caller = rpc_call_uid(call);
-    if (*uid < 0)
-        *uid = caller;
-    if (*gid < 0)
-        *gid = rpc_call_gid(call);
-    if (*uid >= UINT32_MAX || *gid >= UINT32_MAX)
-        return err_set(err, E_INPUT, "uid or gid out of bounds");
-    if (caller != 0 &&
-        (*uid != (json_int_t)caller || *gid != (json_int_t)rpc_call_gid(call)))
-        return err_set(err, E_PERM, "only root may act for another user");
-    return 0;
-}
-
 static int check_path(const char *path, struct err *err)
 {
     if (*path != '/' || strlen(path) > PATH_LIMIT)
@@ -208,7 +191,7 @@ static int save(struct agent *a, struct rpc_call *call, json_t *params, struct e
 {
     const char *to = "/", *parent = NULL;
     int stop = 0, freeze = 0, track = 0, compress = 0;
-    json_int_t uid = -1, gid = -1;
+    json_int_t uid = rpc_call_uid(call), gid = rpc_call_gid(call);
     struct vm *vm = agent_vm_of(a, call, params, err);
     if (!vm ||
         rpc_unpack(params, err, "vm.checkpoint",
@@ -216,7 +199,7 @@ static int save(struct agent *a, struct rpc_call *call, json_t *params, struct e
                    "freeze", &freeze, "as_uid", &uid, "as_gid", &gid, "parent", &parent,
                    "track", &track, "compress", &compress) < 0 ||
         check_path(to, err) < 0 || check_ways(vm, parent, track || compress, err) < 0 ||
-        whose(call, &uid, &gid, err) < 0 || snap_may(vm, err) < 0)
+        agent_may_act_for(call, uid, gid, err) < 0 || snap_may(vm, err) < 0)
         return -1;
     AUTO_STR frozen = NULL;
     if (freeze && may_freeze(vm, call, &frozen, err) < 0)
@@ -408,8 +391,7 @@ static int define(struct loading *l, json_t *read, struct vm **out, struct err *
                          "machine_id", machine_id, "mode", l->mode);
     if (!vm->name || !vm->vt || !vm->from)
         return err_oom(err);
-    uid_t caller = rpc_call_uid(l->call);
-    if (caller != 0 && caller != geteuid() && agent_may_start(vm, err) < 0)
+    if (!agent_is_master(rpc_call_uid(l->call)) && agent_may_start(vm, err) < 0)
         return -1;
     if (l->mode && vm->profile->type != PROFILE_HPC)
         return err_set(err, E_UNAVAIL,
@@ -480,18 +462,15 @@ static int load(struct agent *a, struct rpc_call *call, json_t *params, struct e
 {
     const char *path, *name = NULL, *mode = NULL, *job = NULL;
     json_t *cgroups = NULL;
-    json_int_t uid = -1, gid = -1;
+    json_int_t uid = rpc_call_uid(call), gid = rpc_call_gid(call);
     int wait = 1;
     if (rpc_unpack(params, err, "vm.restore",
                    "{s:s, s?s, s?b, s?I, s?I, s?s, s?s, s?o !}", "checkpoint", &path,
                    "name", &name, "wait", &wait, "uid", &uid, "gid", &gid, "mode",
                    &mode, "job", &job, "cgroups", &cgroups) < 0 ||
-        check_path(path, err) < 0 || whose(call, &uid, &gid, err) < 0 ||
-        check_mode(mode, err) < 0)
+        check_path(path, err) < 0 || agent_may_act_for(call, uid, gid, err) < 0 ||
+        check_mode(mode, err) < 0 || agent_may_name_job(call, job, cgroups, err) < 0)
         return -1;
-    uid_t caller = rpc_call_uid(call);
-    if ((job || cgroups) && caller != 0 && caller != geteuid())
-        return err_set(err, E_PERM, "only root may name a job or its control groups");
     if (cgroups && !json_is_object(cgroups))
         return err_set(err, E_INPUT, "vm.restore: cgroups: wants an object");
     struct loading *l = calloc(1, sizeof *l);

@@ -24,15 +24,9 @@ struct order {
     uint64_t limit;
 };
 
-static bool may_hear(uid_t uid, const json_t *data)
-{
-    return uid == 0 || uid == geteuid();
-}
-
 static int may(struct rpc_call *call, struct err *err)
 {
-    uid_t uid = rpc_call_uid(call);
-    return uid == 0 || uid == geteuid()
+    return agent_is_master(rpc_call_uid(call))
                ? 0
                : err_set(err, E_PERM, "only root may put images on a node");
 }
@@ -114,8 +108,9 @@ static char *ref_of(const struct vm *vm)
 
 bool images_want(struct agent *a, const char *ref)
 {
-    return a->server && rpc_server_emit(a->server, "image.wanted",
-                                        json_pack("{s:s}", "image", ref), may_hear) > 0;
+    return a->server &&
+           rpc_server_emit(a->server, "image.wanted", json_pack("{s:s}", "image", ref),
+                           agent_master_hears) > 0;
 }
 
 int images_await(const struct vm *vm, struct err *err)

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "agent/networks.h"
 #include "agent/plan.h"
@@ -62,7 +61,8 @@ struct deploy {
 static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d,
                          struct err *err)
 {
-    *d = (struct deploy){.uid = rpc_call_uid(call), .gid = -1, .boot = 1, .member = -1};
+    *d = (struct deploy){
+        .uid = rpc_call_uid(call), .gid = rpc_call_gid(call), .boot = 1, .member = -1};
     if (rpc_unpack(params, err, "vm.deploy",
                    "{s?s, s?s, s?s, s?s, s?o, s?o, s?I, s?I, s?I, s?I, s?I, s?b, s?b, "
                    "s?b, s?b !}",
@@ -75,21 +75,13 @@ static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d
     if (d->name && !str_is_name(d->name))
         return err_set(err, E_INPUT,
                        "'%s' cannot name a VM: use letters, digits, . _ -", d->name);
-    uid_t caller = rpc_call_uid(call);
-    if (d->gid < 0)
-        d->gid = rpc_call_gid(call);
-    bool rules = caller == 0 || caller == geteuid();
-    if (caller != 0 &&
-        (d->uid != (json_int_t)caller || d->gid != (json_int_t)rpc_call_gid(call)))
-        return err_set(err, E_PERM, "only root may deploy for another user");
-    if (!rules && (d->memory_bytes || d->vcpus))
+    if (agent_may_act_for(call, d->uid, d->gid, err) < 0 ||
+        agent_may_name_job(call, d->job, d->cgroups, err) < 0)
+        return -1;
+    if ((d->memory_bytes || d->vcpus) && !agent_is_master(rpc_call_uid(call)))
         return err_set(err, E_PERM, "only root may change the size of a profile");
     if (d->memory_bytes < 0 || d->vcpus < 0 || d->vcpus > UINT32_MAX)
         return err_set(err, E_INPUT, "vm.deploy: memory_bytes or vcpus out of bounds");
-    if (!rules && (d->cgroups || d->job))
-        return err_set(err, E_PERM, "only root may name a job or its control groups");
-    if (d->uid < 0 || d->uid >= UINT32_MAX || d->gid < 0 || d->gid >= UINT32_MAX)
-        return err_set(err, E_INPUT, "vm.deploy: uid or gid out of bounds");
     return 0;
 }
 
@@ -176,8 +168,7 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     vm->vt = json_object();
     if (!vm->name || !vm->vt)
         return err_oom(err);
-    uid_t caller = rpc_call_uid(call);
-    if (caller != 0 && caller != geteuid() && !d->ticket &&
+    if (!d->ticket && !agent_is_master(rpc_call_uid(call)) &&
         agent_may_start(vm, err) < 0)
         return -1;
     if (d->fresh)

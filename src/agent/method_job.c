@@ -4,18 +4,22 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/ticket.h"
+
+static int may_rule_jobs(struct rpc_call *call, struct err *err)
+{
+    return agent_is_master(rpc_call_uid(call))
+               ? 0
+               : err_set(err, E_PERM, "only root begins and ends jobs");
+}
 
 static int job_of(struct rpc_call *call, json_t *params, const char **job,
                   struct err *err)
 {
-    if (rpc_unpack(params, err, rpc_call_method(call), "{s:s}", "job", job) < 0)
-        return -1;
-    if (rpc_call_uid(call) != 0 && rpc_call_uid(call) != geteuid())
-        return err_set(err, E_PERM, "only root begins and ends jobs");
-    return 0;
+    return rpc_unpack(params, err, rpc_call_method(call), "{s:s}", "job", job) < 0
+               ? -1
+               : may_rule_jobs(call, err);
 }
 
 /* Which machines of a virtual cluster belong here: what the batch system's plugin then
@@ -28,14 +32,13 @@ void method_ticket_plan(struct rpc_call *call, json_t *params, void *arg)
     struct err err;
     if (rpc_unpack(params, &err, "ticket.plan", "{s:s, s:s, s:I, s:I, s:I !}", "ticket",
                    &ticket, "job", &job, "uid", &uid, "node", &node, "nodes",
-                   &nodes) < 0) {
+                   &nodes) < 0 ||
+        may_rule_jobs(call, &err) < 0) {
         rpc_call_fail(call, &err);
         return;
     }
-    if (rpc_call_uid(call) != 0 && rpc_call_uid(call) != geteuid())
-        err_set(&err, E_PERM, "only root begins and ends jobs");
-    else if (uid < 0 || uid >= UINT32_MAX || nodes < 1 || nodes > UINT16_MAX ||
-             node < 0 || node >= nodes)
+    if (uid < 0 || uid >= UINT32_MAX || nodes < 1 || nodes > UINT16_MAX || node < 0 ||
+        node >= nodes)
         err_set(&err, E_INPUT, "ticket.plan: a number is out of bounds");
     else if (agent_ticket_plan(ticket, uid, job, node, nodes, &plan, &err) == 0) {
         rpc_call_answer(call, plan);
@@ -169,8 +172,7 @@ void method_job_end(struct rpc_call *call, json_t *params, void *arg)
 
 static int root_only(struct rpc_call *call, struct err *err)
 {
-    uid_t uid = rpc_call_uid(call);
-    return uid == 0 || uid == geteuid()
+    return agent_is_master(rpc_call_uid(call))
                ? 0
                : err_set(err, E_PERM, "only the controller asks this");
 }

@@ -6,10 +6,40 @@
 #include <string.h>
 #include <unistd.h>
 
+bool agent_is_master(uid_t uid)
+{
+    return uid == 0 || uid == geteuid();
+}
+
+bool agent_master_hears(uid_t uid, const json_t *data)
+{
+    return agent_is_master(uid);
+}
+
 bool agent_may(const struct vm *vm, uid_t uid)
 {
-    /* The agent's own user rules over all of it: root on a node, else whose agent. */
-    return uid == 0 || uid == vm->uid || uid == geteuid();
+    return uid == vm->uid || agent_is_master(uid);
+}
+
+int agent_may_act_for(struct rpc_call *call, json_int_t uid, json_int_t gid,
+                      struct err *err)
+{
+    if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
+        return err_set(err, E_INPUT, "%s: uid or gid out of bounds",
+                       rpc_call_method(call));
+    uid_t caller = rpc_call_uid(call);
+    if (caller != 0 &&
+        (uid != (json_int_t)caller || gid != (json_int_t)rpc_call_gid(call)))
+        return err_set(err, E_PERM, "only root may act for another user");
+    return 0;
+}
+
+int agent_may_name_job(struct rpc_call *call, const char *job, const json_t *cgroups,
+                       struct err *err)
+{
+    if ((job || cgroups) && !agent_is_master(rpc_call_uid(call)))
+        return err_set(err, E_PERM, "only root may name a job or its control groups");
+    return 0;
 }
 
 struct vm *agent_find(struct agent *a, uid_t uid, const char *name, struct err *err)

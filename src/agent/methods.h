@@ -8,6 +8,12 @@
 /* The VM that params name by "vm" or "job"; NULL with err. */
 struct vm *agent_vm_of(struct agent *a, struct rpc_call *call, json_t *params,
                        struct err *err);
+/* Only root may act for somebody else. */
+int agent_may_act_for(struct rpc_call *call, json_int_t uid, json_int_t gid,
+                      struct err *err);
+/* Only whose agent it is may say that a VM belongs to a job, and to its cgroups. */
+int agent_may_name_job(struct rpc_call *call, const char *job, const json_t *cgroups,
+                       struct err *err);
 /* Answer with the VM when it has come so far, or why it will not. holds: it goes when
  * the caller goes. */
 void agent_answer_when(struct rpc_call *call, struct vm *vm, enum life_until until,

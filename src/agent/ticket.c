@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "agent/images.h"
 #include "base/dirs.h"
@@ -135,11 +134,6 @@ int agent_ticket_plan(const char *text, uid_t uid, const char *job, uint32_t nod
     return *out ? 0 : err_oom(err);
 }
 
-static bool may_hear(uid_t uid, const json_t *data)
-{
-    return uid == 0 || uid == geteuid();
-}
-
 /* The controller sees whether another node's job has the same ticket. */
 static void tell_claim(struct agent *a, const struct ticket *t, const char *job)
 {
@@ -149,7 +143,7 @@ static void tell_claim(struct agent *a, const struct ticket *t, const char *job)
                         json_pack("{s:s, s:s, s:I, s:I}", "ticket", t->nonce, "job",
                                   submission, "uid", (json_int_t)t->uid, "expires",
                                   (json_int_t)t->expires),
-                        may_hear);
+                        agent_master_hears);
 }
 
 int agent_ticket_claims(json_t **out, struct err *err)
