@@ -238,8 +238,10 @@ static int print_table(struct cli *cli, const struct cli_column *const *chosen,
     fflush(stdout);
     if (scols_print_table(table) < 0)
         return err_sys(err, "standard output");
-    /* A header is wanted also where there are no rows: scripts count lines. */
-    if (!json_array_size(rows) && !cli->noheader && !cli->parsable && !cli->raw)
+    /* A header is wanted also where there are no rows: scripts count lines. Beside an
+     * error it would only look like an answer. */
+    if (!json_array_size(rows) && !cli->status && !cli->noheader && !cli->parsable &&
+        !cli->raw)
         for (size_t c = 0; c < count; c++) {
             const char *title = scols_cell_get_data(
                 scols_column_get_header(scols_table_get_column(table, c)));
