@@ -4,12 +4,6 @@ test_description='two users of one agent: neither sees, enters, stops or reads w
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
 . "$LODGE_TOP_SRCDIR/test/users.sh"
-refused() { # WORD COMMAND...: as there, but the head of a list may stand with it
-    word=$1
-    shift
-    "$@" >said 2>&1 </dev/null
-    test $? != 0 && grep -q "$word" said || { cat said; false; }
-}
 
 A=64001 B=64002
 LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
@@ -37,6 +31,7 @@ test_expect_success 'the id of another machine is as good as none' '
     for verb in show stop kill pause resume console destroy stats; do
         refused "no VM" as $B lodge vm $verb -f $id || return 1
     done &&
+    refused "no VM .$id.nthat" as $B lodge vm stop "$(printf "$id\nthat")" &&
     refused "no VM" as $B lodge vm exec $id true &&
     test_must_fail as $B lodge vm cp $id:/etc/hostname "$LODGE_TEST_TMP/u$B/x" &&
     as $A lodge vm exec m true

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
+
 static const struct {
     const char *name;
     int status;
@@ -23,6 +25,7 @@ int err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
     err->code = code;
     err->sys = 0;
     vsnprintf(err->text, sizeof err->text, fmt, ap);
+    str_one_line(err->text, sizeof err->text);
     return -1;
 }
 
@@ -89,6 +92,7 @@ int err_at(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    str_one_line(text, sizeof text);
     size_t len = strlen(text);
     snprintf(text + len, sizeof text - len, ": %s", err->text);
     memcpy(err->text, text, sizeof text);

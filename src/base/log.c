@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/str.h"
+
 static struct {
     enum log_level max;
     const char *program;
@@ -69,14 +71,6 @@ void log_open(const char *program, enum log_level max)
 void log_set_level(enum log_level max)
 {
     sink.max = max;
-}
-
-/* Control characters would forge lines or escape sequences: show them as '?'. */
-static void clean(char *text)
-{
-    for (unsigned char *c = (unsigned char *)text; *c; c++)
-        if (*c < 0x20 || *c == 0x7f)
-            *c = '?';
 }
 
 static int field(char *to, size_t size, const char *name, const char *value)
@@ -139,7 +133,7 @@ void log_write(enum log_level level, const struct log_ctx *ctx, const char *fmt,
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    clean(text);
+    str_one_line(text, sizeof text);
     if (sink.journal >= 0)
         write_journal(level, ctx, text);
     else

@@ -281,3 +281,29 @@ bool str_is_name(const char *s)
             return false;
     return true;
 }
+
+void str_one_line(char *text, size_t size)
+{
+    size_t len = strlen(text);
+    while (len && text[len - 1] == '\n')
+        text[--len] = '\0';
+    for (char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c >= ' ' && c != 0x7f)
+            continue;
+        char shown[8];
+        if (c == '\n' || c == '\t')
+            snprintf(shown, sizeof shown, c == '\n' ? "\\n" : "\\t");
+        else
+            snprintf(shown, sizeof shown, "\\x%02x", c);
+        size_t n = strlen(shown), room = size - (size_t)(p - text);
+        if (n >= room) {
+            *p = '\0';
+            return;
+        }
+        memmove(p + n, p + 1, room - n);
+        memcpy(p, shown, n);
+        text[size - 1] = '\0';
+        p += n - 1;
+    }
+}

@@ -55,6 +55,10 @@ const char *str_from_bytes(uint64_t bytes, char *buf, size_t size);
 /* "90", "90s", "15m", "2h", "1d", "250ms": milliseconds; a bare number is seconds. */
 bool str_to_ms(const char *s, uint64_t *out);
 
+/* Of text that stays one line, whoever wrote it: control characters as "\n", "\t", "\x1b",
+ * line feeds at its end away. What then does not fit into size is cut off. */
+void str_one_line(char *text, size_t size);
+
 /* The word of the list (ends in NULL) nearest to `word`, or NULL if none is near. */
 const char *str_nearest(const char *word, const char *const *list);
 

@@ -34,6 +34,30 @@ static void test_err(void **state)
     assert_string_equal(err.text, "open: Permission denied");
     assert_int_equal(err_code_parse(err_code_name(E_BUSY)), E_BUSY);
     assert_int_equal(err_set(NULL, E_FAIL, "nobody listens"), -1);
+    err_set(&err, E_NOENT, "no VM '%s'", "a\nb\t\x1b[2J");
+    err_at(&err, "node '%s'", "n\n1");
+    assert_string_equal(err.text, "node 'n\\n1': no VM 'a\\nb\\t\\x1b[2J'");
+}
+
+static void test_one_line(void **state)
+{
+    char text[12] = "two\nlines\n\n";
+    text[11] = '\0';
+    str_one_line(text, sizeof text);
+    assert_string_equal(text, "two\\nlines");
+    memcpy(text, "1234567890\n", 11);
+    str_one_line(text, sizeof text);
+    assert_string_equal(text, "1234567890");
+    /* What has no room is cut, and never in the middle of one character. */
+    memcpy(text, "\n\x1b\x7f\n\n!", 7);
+    str_one_line(text, sizeof text);
+    assert_string_equal(text, "\\n\\x1b\\x7f");
+    for (size_t size = 1; size < sizeof text; size++) {
+        memset(text, '\x01', size);
+        text[size - 1] = '\0';
+        str_one_line(text, size);
+        assert_true(strlen(text) < size && strlen(text) % 4 == 0);
+    }
 }
 
 static void test_sizes(void **state)
@@ -283,12 +307,12 @@ static void test_conf(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_err),     cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_nearest), cmocka_unit_test(test_hostlist),
-        cmocka_unit_test(test_queue),   cmocka_unit_test(test_files),
-        cmocka_unit_test(test_at),      cmocka_unit_test(test_pass_fds),
-        cmocka_unit_test(test_proc),    cmocka_unit_test(test_dirs),
-        cmocka_unit_test(test_conf),
+        cmocka_unit_test(test_err),      cmocka_unit_test(test_one_line),
+        cmocka_unit_test(test_sizes),    cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_hostlist), cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_at),
+        cmocka_unit_test(test_pass_fds), cmocka_unit_test(test_proc),
+        cmocka_unit_test(test_dirs),     cmocka_unit_test(test_conf),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
