@@ -34,7 +34,8 @@ void conf_free(struct conf *c)
     free(c);
 }
 
-static const char *const wants[] = {
+const char *const conf_wants[] = {
+    [CONF_TEXT] = "text",
     [CONF_YES_NO] = "'yes' or 'no'",
     [CONF_MS] = "a time like 30s, 15m, 2h or 7d",
     [CONF_BYTES] = "a size like 512M, 40G or 1T",
@@ -97,7 +98,7 @@ static int parse_line(struct conf *c, char *line, struct err *err)
         return err_set(err, E_CONFIG, "'%s' is given twice", keys[key].name);
     if (!number(key, value, &ignored))
         return err_set(err, E_CONFIG, "%s: '%s' is not %s", keys[key].name, value,
-                       wants[keys[key].kind]);
+                       conf_wants[keys[key].kind]);
     return (c->values[key] = strdup(value)) ? 0 : err_oom(err);
 }
 

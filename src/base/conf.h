@@ -47,6 +47,9 @@ enum conf_key {
         CONF_COUNT
 };
 
+/* What a value of the kind looks like, for messages and the manual. */
+extern const char *const conf_wants[];
+
 struct conf;
 /* Read the file; NULL: the usual one, and if that is missing all is default. All its errors
  * are of the form "lodge.conf:3: ...". */

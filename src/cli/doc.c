@@ -80,18 +80,16 @@ static int doc_status(void)
 static int doc_conf(void)
 {
     static const struct {
-        const char *name, *wants, *value, *help;
+        const char *name;
+        enum conf_kind kind;
+        const char *value, *help;
     } keys[] = {
-#define TEXT_CONF_TEXT                  "text"
-#define TEXT_CONF_YES_NO                "yes or no"
-#define TEXT_CONF_MS                    "time: 30s, 15m, 2h, 7d"
-#define TEXT_CONF_BYTES                 "size: 512M, 40G, 1T"
-#define X(key, name, kind, value, help) {name, TEXT_##kind, value, help},
+#define X(key, name, kind, value, help) {name, kind, value, help},
         CONF_KEYS(X)
 #undef X
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        printf("*%s* (%s; default: %s)::\n", keys[i].name, keys[i].wants,
+        printf("*%s* (%s; default: %s)::\n", keys[i].name, conf_wants[keys[i].kind],
                *keys[i].value ? keys[i].value : "empty");
         put_text(keys[i].help);
         printf(".\n");
