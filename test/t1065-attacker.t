@@ -80,6 +80,20 @@ def names(victim, profile):
         want(key, ask("vm.deploy", profile=dict(profile, **{key: value}), name="n", boot=False), word)
 
 
+def parts(victim, profile):
+    """Profiles without what every program that reads XML puts into them."""
+    for kind in "fake", "hpc", "qemu", "lxc":
+        for key, one in (("disks", {"size_bytes": 1 << 20}), ("disks", {"path": "/etc/passwd", "readonly": True}),
+                         ("disks", {}), ("nics", {}), ("devices", {}), ("shares", {}), ("shares", {"tag": "t"}),
+                         ("shares", {"source": "/tmp", "target": "/mnt"})):
+            said = ask("vm.deploy", profile=dict(profile, type=kind, **{key: [one]}), name="h", fresh=True)
+            want("%s %s" % (kind, one), ask("vm.list"), "RESULT")
+            if key == "shares" and "source" not in one or one == {} and key == "disks":
+                want("", said, "profile: %s[0]: " % key)
+            if said.startswith("RESULT"):
+                want("destroy", ask("vm.destroy", vm="h", force=True), "RESULT")
+
+
 def lines(victim, profile):
     want("2 MiB", send(b'{"id":"1","method":"ping","params":{"x":"' + b"a" * (2 << 20) + b'"}}\n'), "closed")
     want("deep", send(b'{"id":"1","method":"ping","params":' + b"[" * 100000 + b"]" * 100000 + b"}\n"), "depth")
@@ -138,7 +152,7 @@ test_expect_success 'of all that the agent keeps he can open its socket' '
     cat readable && echo "$LODGE_AGENT_SOCKET" >socket && test_cmp socket readable &&
     test -z "$(as $B find "$LODGE_STATE_DIR" "$LODGE_RUN_DIR" -type d -writable 2>/dev/null)"
 '
-for what in others rights names lines; do
+for what in others rights names parts lines; do
     test_expect_success "the socket: $what" "attack $what"
 done
 test_expect_success 'descriptors that he sent are not kept' '

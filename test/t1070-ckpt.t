@@ -166,17 +166,24 @@ test_expect_success 'a requeued job has its machine back, which ends with it' '
         "{\"checkpoint\": \"$PWD/open/x\", \"name\": \"q\", \"job\": \"77\"}" | grep "only root may name a job"
 '
 test_expect_success 'hostile manifests are one line' '
-    hostile() { # JQ-LIKE PYTHON STATEMENT ON m
-        rm -rf bad && cp -r a bad && python3 - "$1" <<-\EOF
-	import json, sys, subprocess
+    hostile() { # WORDS PYTHON STATEMENT ON m, ALL BUT THE CHECKSUM
+        rm -rf bad && cp -r a bad && python3 - "$2" <<-\EOF &&
+	import json, sys
 	m = json.load(open("bad/manifest.json"))
 	exec(sys.argv[1])
 	json.dump(m, open("bad/manifest.json", "w"))
 	EOF
-        refused . lodge vm restore bad --name bad
+        { test "$1" = damaged || python3 "$LODGE_TOP_SRCDIR/test/forge.py" bad/manifest.json "{}"; } &&
+        refused "$1" lodge vm restore bad --name bad
     } &&
-    hostile "m[\"checksum\"] = 7" && hostile "m[\"vm\"] = []" && hostile "del m[\"files\"]" &&
-    hostile "m[\"version\"] = 2" && hostile "m[\"features\"].append(\"future\")"
+    hostile damaged "m[\"vm\"] = []" && hostile "of no machine" "m[\"vm\"] = []" &&
+    hostile "files" "del m[\"files\"]" && hostile "version 2" "m[\"version\"] = 2" &&
+    hostile "future" "m[\"features\"].append(\"future\")" &&
+    disk="m[\"vm\"][\"profile\"][\"disks\"] = [{\"id\": \"d\", \"size_bytes\": 1 << 20}]" &&
+    hostile "disk .d. is missing" "$disk" &&
+    hostile "disk .d. is missing" "$disk; m[\"disks\"] = [{\"id\": 7, \"bytes\": 1}]" &&
+    hostile "disk .d. is missing" "$disk; m[\"disks\"] = [{\"id\": None, \"bytes\": 1}, 5, \"d\"]" &&
+    test "$(state m)" != ""
 '
 kill $agent_pid
 test_done

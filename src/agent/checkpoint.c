@@ -287,9 +287,11 @@ static int own_disks(struct profile *p, const json_t *disks, struct err *err)
         if (p->disks[i].readonly)
             continue;
         json_int_t bytes = -1;
-        json_array_foreach (disks, k, d)
-            if (!strcmp(json_string_value(json_object_get(d, "id")), p->disks[i].id))
+        json_array_foreach (disks, k, d) {
+            const char *id = json_string_value(json_object_get(d, "id"));
+            if (id && !strcmp(id, p->disks[i].id))
                 bytes = json_integer_value(json_object_get(d, "bytes"));
+        }
         if (bytes < 0)
             return err_set(err, E_INPUT, "its disk '%s' is missing", p->disks[i].id);
         if (p->disks[i].path) {

@@ -13,6 +13,7 @@
 #include "agent/vt.h"
 #include "base/conf.h"
 #include "base/str.h"
+#include "profile/document.h"
 #include "profile/types.h"
 
 void agent_new_id(const struct agent *a, char id[VM_ID_LEN + 1])
@@ -96,6 +97,16 @@ static int deploy_profile(struct agent *a, struct rpc_call *call, struct deploy 
     return profile_from_json(d->profile, out, err);
 }
 
+/* Who sends one need not have read it from a document, where all this is asked first. */
+static int check(const struct profile *p, struct err *err)
+{
+    struct profile_problems problems = {0};
+    profile_check(p, &problems);
+    int r = profile_problems_err(&problems, "profile", err);
+    profile_problems_done(&problems);
+    return r;
+}
+
 int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
                 json_int_t vcpus, struct err *err)
 {
@@ -104,7 +115,8 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
         place_auto(agent_facts(a), vm->profile, &vm->profile->type, reason,
                    sizeof reason, err) < 0)
         return -1;
-    if (agent_fit(vm->profile, memory_bytes, vcpus, err) < 0)
+    if (check(vm->profile, err) < 0 ||
+        agent_fit(vm->profile, memory_bytes, vcpus, err) < 0)
         return err_at(err, "profile '%s'", vm->profile->name);
     const struct vt_ops *ops = vt_find(vm->profile->type);
     if (!ops)

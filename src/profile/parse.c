@@ -12,18 +12,6 @@
 /* V3M gave a machine 128 MiB when its profile did not say. */
 #define V3M_MEMORY (UINT64_C(128) << 20)
 
-/* Names for what needs one and was given none. */
-int profile_name_parts(struct profile *p)
-{
-    for (size_t i = 0; i < p->disk_count; i++)
-        if (!p->disks[i].id && !(p->disks[i].id = str_printf("disk%zu", i + 1)))
-            return -1;
-    for (size_t i = 0; i < p->share_count; i++)
-        if (!p->shares[i].tag && !(p->shares[i].tag = str_printf("share%zu", i + 1)))
-            return -1;
-    return 0;
-}
-
 static void complete(xmlDocPtr doc, struct xml_walk *w, struct profile *p)
 {
     if (xml_is_v3m(doc) && !xml_place_find(&w->places, "memory_bytes"))

@@ -269,6 +269,17 @@ static int fields_from_json(const struct profile_field *fields, void *base,
     return 0;
 }
 
+int profile_name_parts(struct profile *p)
+{
+    for (size_t i = 0; i < p->disk_count; i++)
+        if (!p->disks[i].id && !(p->disks[i].id = str_printf("disk%zu", i + 1)))
+            return -1;
+    for (size_t i = 0; i < p->share_count; i++)
+        if (!p->shares[i].tag && !(p->shares[i].tag = str_printf("share%zu", i + 1)))
+            return -1;
+    return 0;
+}
+
 int profile_from_json(const json_t *json, struct profile **out, struct err *err)
 {
     AUTO(profile) p = profile_new();
@@ -278,6 +289,8 @@ int profile_from_json(const json_t *json, struct profile **out, struct err *err)
         return -1;
     if (!p->name)
         return err_set(err, E_INPUT, "name: is missing");
+    if (profile_name_parts(p) < 0)
+        return err_oom(err);
     *out = move(p);
     return 0;
 }

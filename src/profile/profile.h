@@ -181,6 +181,8 @@ struct profile *profile_copy(const struct profile *p);
 /* The JSON form: an object with all fields (a list that is empty and a text that is
  * NULL are left out). A new reference; NULL without memory. */
 json_t *profile_to_json(const struct profile *p);
+/* Names for the disks and shares that were given none; -1 without memory. */
+int profile_name_parts(struct profile *p);
 /* Strict: unknown names, wrong kinds, values out of bounds, relative paths, control
  * characters are E_INPUT with the field's name. What is left out gets its default; name
  * is required. Does not do the checks of check.h. *out is the caller's. */

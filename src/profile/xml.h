@@ -85,5 +85,3 @@ unsigned xml_line(xmlNodePtr node);
 /* check.c, with places (may be NULL). */
 void profile_check_at(const struct profile *p, const struct xml_places *places,
                       struct profile_problems *problems);
-/* parse.c: names for disks and shares that were given none. */
-int profile_name_parts(struct profile *p);
