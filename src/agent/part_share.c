@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shares: one virtiofsd each, with the owner's ids, sandboxed as far as that allows; it
- * outlives the agent and ends with the VM. Containers bind-mount instead. */
+ * outlives the agent and ends with the VM. Containers bind-mount instead. Either way the
+ * directory is opened once, as the owner, looked at, and then mounted where nobody but
+ * root can change what its path means. */
 #include "agent/parts.h"
 
 #include <errno.h>
@@ -17,11 +19,12 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/statvfs.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/owner.h"
 #include "agent/plan.h"
 #include "agent/stage.h"
 #include "agent/vt_xml.h"
@@ -47,22 +50,57 @@ static bool is_below(const char *real, const char *list)
     return false;
 }
 
-/* The site says in lodge.conf ("shares") below which directories shares may lie. */
-static int allowed(const char *source, struct err *err)
+/* The directory, opened with the rights of whoever calls; -errno. Nothing is asked by
+ * its path after this: that may be another's by then. */
+static int open_allowed(const char *source, const char *list)
 {
-    char real[PATH_MAX];
-    AUTO(conf) conf = NULL;
-    if (!realpath(source, real))
-        return err_sys(err, "share '%s'", source);
-    if (conf_load(NULL, &conf, err) < 0)
+    char link[40], real[PATH_MAX];
+    int fd = open(source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, real, sizeof real - 1);
+    real[n > 0 ? n : 0] = '\0';
+    if (n > 0 && is_below(real, list))
+        return fd;
+    close(fd);
+    return -EPERM;
+}
+
+/* The opened directory at `at` too, with more that may not be done there; -errno. */
+static int bind_at(int fd, const char *at, bool whole, uint64_t attrs)
+{
+    char from[40];
+    struct mount_attr a = {.attr_set = attrs};
+    snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
+    if (mount(from, at, NULL, MS_BIND | (whole ? MS_REC : 0), NULL) < 0)
+        return -errno;
+    return a.attr_set && mount_setattr(AT_FDCWD, at, AT_RECURSIVE, &a, sizeof a) < 0
+               ? -errno
+               : 0;
+}
+
+/* The site says in lodge.conf ("shares") below which directories shares may lie. */
+static int refuse(const char *source, int code, const char *list, struct err *err)
+{
+    if (code == -EPERM)
+        return err_set(err, E_PERM,
+                       "share '%s': this site allows only what lies below '%s' (shares "
+                       "in lodge.conf)",
+                       source, list);
+    errno = -code;
+    return err_sys(err, "share '%s'", source);
+}
+
+static int open_as_owner(const struct vt_run *r, const char *source, const char *list,
+                         struct err *err)
+{
+    struct owner_was was;
+    if (owner_enter(r->vm->uid, r->vm->gid, &was, err) < 0)
         return -1;
-    const char *list = conf_text(conf, CONF_SHARES);
-    if (is_below(real, list))
-        return 0;
-    return err_set(err, E_PERM,
-                   "share '%s': this site allows only what lies below '%s' (shares in "
-                   "lodge.conf)",
-                   source, list);
+    int fd = open_allowed(source, list);
+    owner_leave(&was);
+    return fd < 0 ? refuse(source, fd, list, err) : fd;
 }
 
 static const char *program(void)
@@ -78,7 +116,7 @@ static const char *program(void)
 /* --- virtiofsd's view ---------------------------------------------------------------- */
 
 struct jail {
-    const char *source;
+    const char *source, *at, *list;
     bool readonly;
     char uid_map[40], gid_map[40];
     int helper; /* of root's agent: writes the maps when it is told to; -1: none */
@@ -124,22 +162,6 @@ static int keep_groups(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
     static const struct sock_fprog filter = {.len = ARRAY_SIZE(code), .filter = code};
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0 ? -errno : 0;
-}
-
-static int make_readonly(const char *source)
-{
-    struct statvfs fs;
-    unsigned long keep = MS_REMOUNT | MS_BIND | MS_RDONLY;
-    if (mount(source, source, NULL, MS_BIND | MS_REC, NULL) < 0 ||
-        statvfs(source, &fs) < 0)
-        return -errno;
-    /* What the mount forbids already must stay forbidden. */
-    keep |= (fs.f_flag & ST_NOSUID ? MS_NOSUID : 0) |
-            (fs.f_flag & ST_NODEV ? MS_NODEV : 0) |
-            (fs.f_flag & ST_NOEXEC ? MS_NOEXEC : 0) |
-            (fs.f_flag & ST_NOATIME ? MS_NOATIME : 0) |
-            (fs.f_flag & ST_RELATIME ? MS_RELATIME : 0);
-    return mount(NULL, source, NULL, keep, NULL) < 0 ? -errno : 0;
 }
 
 /* Gives the process its ids in its namespace. */
@@ -209,15 +231,33 @@ static int enter(void *arg)
         return r;
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return -errno;
-    if (j->readonly && (r = make_readonly(j->source)) < 0)
+    int dir = open_allowed(j->source, j->list);
+    if (dir < 0)
+        return dir;
+    if ((r = bind_at(dir, j->at, true, j->readonly ? MOUNT_ATTR_RDONLY : 0)) < 0)
         return r;
+    close(dir);
     if (!*j->uid_map)
         return 0;
     return (r = keep_groups()) < 0 ? r : keep_caps();
 }
 
+/* Where share i is mounted: root's alone to change. */
+static char *mount_point(const struct vt_run *r, size_t i, struct err *err)
+{
+    char *at = str_printf("%s/share%zu", r->dir, i);
+    if (!at)
+        err_oom(err);
+    else if (mkdir(at, 0755) == 0 || errno == EEXIST)
+        return at;
+    else
+        err_sys(err, "'%s'", at);
+    free(at);
+    return NULL;
+}
+
 static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
-                 struct err *err)
+                 const char *list, struct err *err)
 {
     const char *fsd = program();
     if (!fsd)
@@ -226,9 +266,10 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
                        "apt-get install qemu-system-common");
     char leaf[16];
     snprintf(leaf, sizeof leaf, "fs%zu", i);
-    AUTO_STR source = str_printf("source=%s", s->source);
+    AUTO_STR at = mount_point(r, i, err);
+    AUTO_STR source = at ? str_printf("source=%s", at) : NULL;
     if (!source)
-        return err_oom(err);
+        return at ? err_oom(err) : -1;
     unlink(s->socket);
     /* Made by us: virtiofsd's own way wants to write below /run. */
     AUTO_FD listen = fd_unix_listen(s->socket, 0600, err);
@@ -236,7 +277,11 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
         return -1;
     if (geteuid() == 0 && chown(s->socket, r->vm->uid, r->vm->gid) < 0)
         return err_sys(err, "'%s'", s->socket);
-    struct jail jail = {.source = s->source, .readonly = s->readonly, .helper = -1};
+    struct jail jail = {.source = s->source,
+                        .at = at,
+                        .list = list,
+                        .readonly = s->readonly,
+                        .helper = -1};
     if (r->vm->uid || geteuid()) {
         snprintf(jail.uid_map, sizeof jail.uid_map, "%u %u 1", (unsigned)r->vm->uid,
                  (unsigned)r->vm->uid);
@@ -260,19 +305,23 @@ static int serve(struct vt_run *r, const struct plan_share *s, size_t i,
 int share_make(struct vt_run *r, struct err *err)
 {
     AUTO(plan) plan = NULL;
+    AUTO(conf) conf = NULL;
     const struct vt_dialect *d = vt_dialect_of(r->profile->type);
     if (!r->profile->share_count || r->profile->type == PROFILE_FAKE)
         return 0;
-    if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0)
+    if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0 ||
+        conf_load(NULL, &conf, err) < 0)
         return -1;
+    const char *list = conf_text(conf, CONF_SHARES);
     AUTO_JSON mounts = json_array();
     for (size_t i = 0; i < plan->nshares; i++) {
         const struct plan_share *s = &plan->shares[i];
-        if (allowed(s->source, err) < 0)
+        AUTO_FD fd = open_as_owner(r, s->source, list, err);
+        if (fd < 0)
             return -1;
         if (d && d->container)
-            continue; /* libvirt binds it */
-        if (serve(r, s, i, err) < 0)
+            continue; /* share_mount() where libvirtd sees it */
+        if (serve(r, s, i, list, err) < 0)
             return -1;
         json_array_append_new(mounts, json_pack("{s:s, s:s, s:s, s:b}", "tag", s->tag,
                                                 "target", s->target, "type", "virtiofs",
@@ -288,6 +337,30 @@ int share_clear(struct vt_run *r, struct err *err)
         snprintf(leaf, sizeof leaf, "fs%zu", i);
         if (stage_kill(r, leaf, err) < 0)
             return -1;
+    }
+    return 0;
+}
+
+int share_mount(struct vt_run *r, const struct plan *plan, struct err *err)
+{
+    AUTO(conf) conf = NULL;
+    if (conf_load(NULL, &conf, err) < 0)
+        return -1;
+    for (size_t i = 0; i < plan->nshares; i++) {
+        const struct plan_share *s = &plan->shares[i];
+        AUTO_STR at = mount_point(r, i, err);
+        AUTO_FD fd =
+            at ? open_as_owner(r, s->source, conf_text(conf, CONF_SHARES), err) : -1;
+        if (fd < 0)
+            return -1;
+        /* Nobody becomes root by a file that lies there. */
+        int bad = bind_at(fd, at, false,
+                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                              (s->readonly ? MOUNT_ATTR_RDONLY : 0));
+        if (bad < 0) {
+            errno = -bad;
+            return err_sys(err, "share '%s'", s->source);
+        }
     }
     return 0;
 }

@@ -34,6 +34,9 @@ size_t net_sweep(const struct agent *a, bool remove);
 /* virtiofsd for each share, as the owner. */
 int share_make(struct vt_run *r, struct err *err);
 int share_clear(struct vt_run *r, struct err *err);
+/* A container's: each below DIR, for libvirt to bind. rootfs_unmount() takes them away. */
+struct plan;
+int share_mount(struct vt_run *r, const struct plan *plan, struct err *err);
 
 /* What a profile of this owner names on the host must be theirs to open. */
 int access_check(struct vt_run *r, struct err *err);

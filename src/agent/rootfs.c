@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/parts.h"
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -118,22 +119,38 @@ int rootfs_mount(struct vt_run *r, const struct plan *plan, struct err *err)
         return err_sys(err, "mount '%s'", over);
     if (make_dir(upper, err) < 0 || make_dir(work, err) < 0)
         return -1;
-    if (mount("overlay", plan->root_dir, "overlay", MS_NODEV, options) < 0)
+    /* Its root is the host's: nobody becomes it in there. */
+    if (mount("overlay", plan->root_dir, "overlay", MS_NODEV | MS_NOSUID, options) < 0)
         return err_sys(err, "mount '%s'", plan->root_dir);
-    return rootfs_guest(r, plan, err);
+    return rootfs_guest(r, plan, err) < 0 ? -1 : share_mount(r, plan, err);
+}
+
+/* As often as it was mounted. Gives what umount2() said last. */
+static int unmount_all(const char *path)
+{
+    while (umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
+        ;
+    return errno;
 }
 
 int rootfs_unmount(struct vt_run *r, struct err *err)
 {
     static const char *const at[] = {"root", "over", "base"};
+    int code = EINVAL;
     for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
         AUTO_STR path = str_printf("%s/%s", r->dir, at[i]);
         if (!path)
             return err_oom(err);
-        /* As often as it was mounted. */
-        while (umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
-            ;
-        if (errno != EINVAL && errno != ENOENT)
+        if ((code = unmount_all(path)) != EINVAL && code != ENOENT)
+            return err_sys(err, "unmount '%s'", path);
+    }
+    /* Without its profile, too: until there is no such directory. */
+    code = EINVAL;
+    for (size_t i = 0; code == EINVAL; i++) {
+        AUTO_STR path = str_printf("%s/share%zu", r->dir, i);
+        if (!path)
+            return err_oom(err);
+        if ((code = unmount_all(path)) != EINVAL && code != ENOENT)
             return err_sys(err, "unmount '%s'", path);
     }
     return 0;

@@ -294,15 +294,17 @@ static void put_nic(struct xml *x, const struct plan_nic *n, const struct vt_dia
     close_(x);
 }
 
-static void put_share(struct xml *x, const struct plan_share *s,
+static void put_share(struct xml *x, const struct plan *p, size_t i,
                       const struct vt_dialect *d)
 {
+    const struct plan_share *s = &p->shares[i];
     if (d->container) {
+        /* share_mount() has it there, read-only if it shall be: libvirt's own way would
+         * make it anew, and lose what else that mount forbids. */
+        AUTO_STR at = str_printf("%s/share%zu", p->dir, i);
         begin(x, "filesystem", "type", "mount", NULL);
-        empty(x, "source", "dir", s->source, NULL);
+        empty(x, "source", "dir", at ? at : "", NULL);
         empty(x, "target", "dir", s->target, NULL);
-        if (s->readonly)
-            empty(x, "readonly", NULL);
         close_(x);
         return;
     }
@@ -376,7 +378,7 @@ static void put_devices(struct xml *x, const struct plan *p, const struct vt_dia
     for (size_t i = 0; i < p->ndisks && !d->container; i++)
         put_disk(x, &p->disks[i], i, d);
     for (size_t i = 0; i < p->nshares; i++)
-        put_share(x, &p->shares[i], d);
+        put_share(x, p, i, d);
     for (size_t i = 0; i < p->nnics; i++)
         put_nic(x, &p->nics[i], d);
     put_ports(x, p, d);

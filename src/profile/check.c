@@ -270,6 +270,46 @@ static bool has_dots(const char *path)
     return false;
 }
 
+/* A container's root is the host's: what it starts and reads as root is no user's to put
+ * there. Elsewhere the guest is the user's own. */
+static bool is_system(const char *path)
+{
+    static const char *const names[] = {
+        "usr", "bin",  "sbin", "etc", "dev",   "proc",  "sys",    "run",
+        "var", "root", "boot", "lib", "lib32", "lib64", "libx32", ".lodge"};
+    size_t n = strcspn(path + 1, "/");
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (strlen(names[i]) == n && !strncmp(path + 1, names[i], n))
+            return true;
+    return false;
+}
+
+/* No empty parts, no "." among them, no slash at the end. */
+static bool is_plain(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 1 && path[n - 1] != '/' && !strstr(path, "//") && !strstr(path, "/./") &&
+           strcmp(path + n - 2, "/.") != 0;
+}
+
+static void check_container_share(const struct check *c, const char *key, size_t i)
+{
+    const char *target = c->p->shares[i].target;
+    if (!is_plain(target) || is_system(target))
+        wrong(
+            c, key,
+            "type 'lxc' mounts only outside the system's directories, as on /mnt/data, "
+            "not on '%s'",
+            target);
+    for (size_t k = 0; k < c->p->share_count; k++) {
+        const char *other = c->p->shares[k].target;
+        size_t n = other ? strlen(other) : 0;
+        if (n && k != i && !strncmp(target, other, n) && target[n] == '/')
+            wrong(c, key, "type 'lxc' mounts no share within another ('%s' in '%s')",
+                  target, other);
+    }
+}
+
 static void check_shares(const struct check *c)
 {
     static const char *const system[] = {"/",    "/proc", "/sys",  "/dev", "/run",
@@ -290,6 +330,8 @@ static void check_shares(const struct check *c)
         for (size_t k = 0; k < ARRAY_SIZE(system); k++)
             if (!strcmp(s->target, system[k]))
                 wrong(c, key, "cannot be mounted on '%s' of the guest", s->target);
+        if (p->type == PROFILE_LXC)
+            check_container_share(c, key, i);
         for (size_t k = 0; k < i; k++) {
             if (p->shares[k].target && !strcmp(p->shares[k].target, s->target))
                 wrong(c, key, "another share has the target '%s' too", s->target);

@@ -9,7 +9,7 @@ agent_tests = test/t0061-domain.t \
     test/t2060-net.t \
     test/t2061-user.t \
     test/t2062-libvirtd.t \
-    test/t2063-ways.t \
+    test/t2063-ways.t test/t2064-attacker.t \
     test/t2120-moments.t
 # Minutes of emulated machines; not run often enough yet to be in every run.
 agent_tests_more = test/t2100-ckpt.t \
