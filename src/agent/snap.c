@@ -155,9 +155,13 @@ static json_t *macs_of(const struct vm *vm)
     return macs;
 }
 
-/* Disks that are only read are not saved: they must be the same again. */
+/* Disks that are only read are not saved: they must be the same again. NULL for an
+ * error. */
 static json_t *readonly_of(const struct plan *plan)
 {
+    struct owner_was was;
+    if (owner_enter(plan->vm->uid, plan->vm->gid, &was, NULL) < 0)
+        return NULL;
     json_t *list = json_array();
     for (size_t i = 0; i < plan->ndisks; i++) {
         const struct plan_disk *d = &plan->disks[i];
@@ -169,6 +173,7 @@ static json_t *readonly_of(const struct plan *plan)
                                 (json_int_t)st.st_mtim.tv_sec * 1000000 +
                                     st.st_mtim.tv_nsec / 1000));
     }
+    owner_leave(&was);
     return list;
 }
 
@@ -285,7 +290,8 @@ int snap_save(struct vt_run *r, const json_t *args, work_tell_f tell, json_t **o
                     "stop", &stop, "uid", &uid, "gid", &gid, "parent", &parent, "track",
                     &track, "compress", &compress) < 0)
         return err_set(err, E_BUG, "checkpoint: arguments");
-    if (r->ops->needs_image && image_find(r->profile->image, &r->image, err) < 0)
+    if (r->ops->needs_image && r->profile->image &&
+        image_find(r->profile->image, &r->image, err) < 0)
         return -1;
     if (r->image && r->image->kind == IMAGE_DISK)
         return err_set(err, E_STATE,

@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 #include "agent/frozen.h"
 #include "agent/images.h"
+#include "agent/owner.h"
 #include "agent/snap.h"
 #include "agent/stage.h"
 #include "base/fd.h"
@@ -66,12 +67,27 @@ static int start(struct vt_run *r, work_tell_f tell, struct err *err)
 
 static int do_destroy(struct vt_run *r, struct err *err);
 
+/* A disk by its path is looked at with its owner's rights: nobody learns by us what there
+ * is where he cannot look. */
+static int find_image(struct vt_run *r, struct err *err)
+{
+    struct owner_was was = {0};
+    if (!r->profile->image)
+        return 0; /* a kernel of its own, or a CD-ROM */
+    if (images_await(r->vm, err) < 0)
+        return -1;
+    if (*r->profile->image == '/' && owner_enter(r->vm->uid, r->vm->gid, &was, err) < 0)
+        return -1;
+    int ret = image_find(r->profile->image, &r->image, err);
+    owner_leave(&was);
+    return ret;
+}
+
 static int do_boot(struct vt_run *r, work_tell_f tell, struct err *err)
 {
     if (r->ops->destroy(r, NULL) < 0)
         stage_clear(r, NULL);
-    if (r->ops->needs_image && (images_await(r->vm, err) < 0 ||
-                                image_find(r->profile->image, &r->image, err) < 0))
+    if (r->ops->needs_image && find_image(r, err) < 0)
         return -1;
     if (r->image && r->image->digest)
         json_object_set_new(r->vt, "image", json_string(r->image->digest));

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/owner.h"
 #include "agent/parts.h"
 #include "agent/plan.h"
 #include "agent/rootfs.h"
@@ -209,20 +210,26 @@ static int start(struct vt_run *r, const struct plan *plan, virConnectPtr conn,
 }
 
 /* A tmpfs, or an overlay on one, knows no O_DIRECT. */
-static void look_at_disks(struct plan *plan)
+static int look_at_disks(struct vt_run *r, struct plan *plan, struct err *err)
 {
+    const int how = O_RDONLY | O_DIRECT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    struct owner_was was;
+    if (owner_enter(r->vm->uid, r->vm->gid, &was, err) < 0)
+        return -1;
     for (size_t i = 0; i < plan->ndisks; i++) {
-        AUTO_FD fd = open(plan->disks[i].path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+        AUTO_FD fd = open(plan->disks[i].path, how);
         plan->disks[i].buffered = fd < 0 && errno == EINVAL;
     }
+    owner_leave(&was);
+    return 0;
 }
 
 static int boot(struct vt_run *r, struct err *err)
 {
     AUTO(plan) plan = NULL;
-    if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0 || prepare(r, plan, err) < 0)
+    if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0 ||
+        prepare(r, plan, err) < 0 || look_at_disks(r, plan, err) < 0)
         return -1;
-    look_at_disks(plan);
     plan->machine = r->snap ? vt_domain_machine(r->snap) : NULL;
     virConnectPtr conn = vt_connect(vt_domain_uri(r), err);
     if (!conn)
