@@ -60,14 +60,18 @@ int scratch_make(struct vt_run *r, struct err *err)
 {
     AUTO(plan) plan = NULL;
     AUTO_STR dir = dirs_path(DIRS_STATE, "scratch");
-    if (!dir)
+    AUTO_STR scratch = plan_scratch_path(r->vm);
+    if (!dir || !scratch)
         return err_oom(err);
     if (access_check(r, err) < 0 || plan_make(r->vm, r->image, r->dir, &plan, err) < 0)
         return -1;
     size_t own = 0;
     for (size_t i = 0; i < plan->ndisks; i++) {
         const struct plan_disk *d = &plan->disks[i];
-        if (!str_starts(d->path, dir) || d->path[strlen(dir)] != '/')
+        AUTO_STR empty = plan_disk_path(r->vm, d->serial);
+        /* By its very name: what a profile names is made by nobody. */
+        bool is_scratch = !strcmp(d->path, scratch);
+        if (!is_scratch && (!empty || strcmp(d->path, empty)))
             continue;
         /* 0711: QEMU, as the owner, must reach its own by name. */
         if (own++ == 0 && (fd_mkdirs(dir, 0711, err) < 0 || chmod(dir, 0711) < 0))
@@ -78,7 +82,7 @@ int scratch_make(struct vt_run *r, struct err *err)
                 return -1;
             continue;
         }
-        if (!strcmp(d->serial, "lodge-scratch")) {
+        if (is_scratch) {
             if (make_scratch(r, d, err) < 0)
                 return -1;
             continue;
