@@ -58,6 +58,9 @@ def others(victim, profile):
         for op in ("put", "get"):
             want("vm.cp " + op, ask("vm.cp", vm=vm, op=op, path="/etc/passwd"), "no VM '%s' here" % vm)
     want("vm.list", ask("vm.list"), '"vms": []')
+    for key in "vms", "reserved", "room":
+        if key in json.loads(ask("agent.info")[7:]):
+            sys.exit("agent.info tells him " + key)
 
 
 def rights(victim, profile):
@@ -78,6 +81,27 @@ def names(victim, profile):
             ("shares", [{"tag": "../t", "source": "/tmp", "target": "/mnt"}], "tag:"),
             ("disks", [{"id": "../d", "path": "/etc/shadow"}], "id:")):
         want(key, ask("vm.deploy", profile=dict(profile, **{key: value}), name="n", boot=False), word)
+    # What lodge would have told him, had he asked it.
+    for key, value, word in (
+            ("disks", [{"id": "lodge-scratch", "path": "/etc/shadow"}], "is Lodge's own"),
+            ("disks", [{"id": "d"}], "neither a path nor a size"),
+            ("init", "/../bin/sh", "may not stand"), ("cpu_pin", [0, 0], "pin")):
+        want(key, ask("vm.deploy", profile=dict(profile, **{key: value}), name="n", boot=False), word)
+
+
+def disk(victim, profile):
+    """A disk of his whose path looks like one that the agent made: it is nobody's to make anew."""
+    mine = os.environ["LODGE_STATE_DIR"] + "/mine"
+    with open(mine, "w") as f:
+        f.write("his own")
+    path = sys.argv[3] + "/scratch" + "/.." * 20 + mine
+    print(path)
+    for _ in range(2):
+        said = ask("vm.deploy", profile=dict(profile, disks=[{"id": "d", "path": path}]), name="d", wait=True)
+        print(said[:300])
+        with open(mine) as f:
+            want("his file", f.read(), "his own")
+        ask("vm.destroy", vm="d")
 
 
 def parts(victim, profile):
@@ -130,7 +154,7 @@ with open("profile.json") as f:
     globals()[sys.argv[1]](sys.argv[2], json.load(f)["data"][0]["profile"])
 PY
 attack() { # WHAT
-    as $B python3 attack.py "$1" "$victim"
+    as $B python3 attack.py "$1" "$victim" "$LODGE_STATE_DIR"
 }
 
 "$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>agent.log &
@@ -155,6 +179,10 @@ test_expect_success 'of all that the agent keeps he can open its socket' '
 for what in others rights names parts lines; do
     test_expect_success "the socket: $what" "attack $what"
 done
+# The directory is there as soon as anybody had a disk.
+test_expect_success 'a disk of his own below the directory of made ones' '
+    mkdir -p "$LODGE_STATE_DIR/scratch" && chmod 711 "$LODGE_STATE_DIR" "$LODGE_STATE_DIR/scratch" && attack disk
+'
 test_expect_success 'descriptors that he sent are not kept' '
     for i in $(seq 50); do test $(descriptors) -gt 60 || break; sleep 0.1; done && descriptors &&
     test $(descriptors) -le 60

@@ -191,15 +191,20 @@ static void do_info(struct rpc_call *call, json_t *params, void *arg)
     struct agent *a = arg;
     size_t n = 0;
     struct vm *vm;
+    uid_t caller = rpc_call_uid(call);
     list_each (vm, &a->vms, in)
         n++;
     json_t *types = json_array();
     for (const struct vt_ops *const *o = vt_types; *o; o++)
         json_array_append_new(types, json_string((*o)->name));
-    rpc_call_answer(call, json_pack("{s:I, s:I, s:I, s:o, s:o, s:o}", "pid",
-                                    (json_int_t)getpid(), "uid", (json_int_t)geteuid(),
-                                    "vms", (json_int_t)n, "types", types, "reserved",
-                                    reserve_show(a), "room", reserve_room(a)));
+    json_t *info = json_pack("{s:I, s:I, s:o}", "pid", (json_int_t)getpid(), "uid",
+                             (json_int_t)geteuid(), "types", types);
+    /* How full it is, and of how many machines, is nobody else's to know. */
+    if (info && (caller == 0 || caller == geteuid()))
+        json_object_update_new(info, json_pack("{s:I, s:o, s:o}", "vms", (json_int_t)n,
+                                               "reserved", reserve_show(a), "room",
+                                               reserve_room(a)));
+    rpc_call_answer(call, info);
 }
 
 const struct rpc_method agent_methods[] = {
