@@ -77,6 +77,13 @@ static json_t *port(const char *name, const char *path)
     return json_pack("{s:s*, s:s}", "name", name, "path", path);
 }
 
+/* Each vCPU has its own queue of a disk, up to what one disk profits from. */
+static json_int_t queues(const struct profile *p)
+{
+    enum { QUEUES_MAX = 4 };
+    return p->vcpus < QUEUES_MAX ? (json_int_t)p->vcpus : QUEUES_MAX;
+}
+
 static json_t *devices_json(const struct plan *p, const char *guest,
                             const char *console)
 {
@@ -86,10 +93,10 @@ static json_t *devices_json(const struct plan *p, const char *guest,
     for (size_t i = 0; i < p->ndisks; i++) {
         char id[24];
         snprintf(id, sizeof id, "disk%zu", i);
-        json_array_append_new(d, json_pack("{s:s, s:s, s:s, s:b, s:s}", "type", "blk",
-                                           "id", id, "path", p->disks[i].path,
-                                           "readonly", p->disks[i].readonly, "serial",
-                                           p->disks[i].serial));
+        json_array_append_new(
+            d, json_pack("{s:s, s:s, s:s, s:b, s:s, s:I}", "type", "blk", "id", id,
+                         "path", p->disks[i].path, "readonly", p->disks[i].readonly,
+                         "serial", p->disks[i].serial, "queues", queues(p->profile)));
     }
     for (size_t i = 0; i < p->nnics; i++) {
         char id[24];

@@ -156,7 +156,7 @@ int modules_order(const struct modules *m, const struct words *names, struct wor
         if (line)
             r = add_line(&o, line, 0);
         else if (!line_of(m->builtin, NULL, 0, names->item[i]))
-            r = err_set(err, E_INPUT, "the kernel has no module '%s'", names->item[i]);
+            r = err_set(err, E_NOENT, "the kernel has no module '%s'", names->item[i]);
         if (r < 0) {
             modules_free(&got);
             return -1;

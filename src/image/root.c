@@ -254,6 +254,23 @@ int root_mount_points(struct build *b, struct err *err)
     return 0;
 }
 
+/* A scratch disk is ext4. An image that wants one cannot do without; any other that has
+ * an overlay gets one when a profile asks for it, if its kernel can. */
+static int scratch_modules(const struct build *b, const struct words *early,
+                           struct err *err)
+{
+    char ext4_name[] = "ext4", *ext4_list[] = {ext4_name, NULL};
+    const struct words ext4 = {.item = ext4_list, .count = 1};
+    const char *mode = b->def->root_mode;
+    struct err why = {0};
+    if (b->def->kind != IMAGE_GUEST || !strcmp(mode, "plain") ||
+        numbered(b, &ext4, early, "/usr/lib/lodge/scratch", &why) == 0 ||
+        (why.code == E_NOENT && strcmp(mode, "scratch") != 0))
+        return 0;
+    *err = why;
+    return -1;
+}
+
 int step_modules(struct build *b, struct err *err)
 {
     if (!b->kernel)
@@ -261,11 +278,9 @@ int step_modules(struct build *b, struct err *err)
     struct words early = {0};
     if (kernel_modules(b->kernel, &b->def->initramfs, &early, err) < 0)
         return -1;
-    char ext4_name[] = "ext4", *ext4_list[] = {ext4_name, NULL};
-    const struct words ext4 = {.item = ext4_list, .count = 1};
     int r = numbered(b, &b->def->load, &early, "/usr/lib/lodge/modules", err);
-    if (r == 0 && b->def->kind == IMAGE_GUEST && !strcmp(b->def->root_mode, "scratch"))
-        r = numbered(b, &ext4, &early, "/usr/lib/lodge/scratch", err);
+    if (r == 0)
+        r = scratch_modules(b, &early, err);
     modules_free(&early);
     return r < 0 || !b->def->modules.count ? r : copy_modules(b, err);
 }

@@ -38,6 +38,8 @@ kill -CONT $(cat /run/count.pid)
 case $((10#$d - n)) in 0 | -1) ;; *) echo "disk $d, file $n"; exit 1 ;; esac
 [ "$n" = "$k" ] || { echo "last $n, of $k lines"; exit 1; }
 [ $(grep -c ^processor /proc/cpuinfo) = "$1" ] || { echo "CPUs"; exit 1; }
+[ $(ls -d /sys/block/vda/mq/[0-9]* | wc -l) = "$1" ] || { echo "queues of a disk"; exit 1; }
+grep -q ' /run/lodge/scratch ext4 ' /proc/mounts || { echo "no scratch disk"; exit 1; }
 dd if=/dev/hwrng bs=16 count=1 status=none 2>/dev/null | grep -q . || [ ! -e /dev/hwrng ] || { echo "rng"; exit 1; }
 echo $n
 EOF
@@ -53,7 +55,6 @@ lodge vm destroy -f far
 rm -rf /tmp/l/ck
 exit $r
 EOF
-# debian-fast has its changes on a scratch disk; the full kernel has no ext4 for that in stage 1.
 profile() { # VCPUS PAGE MEMORY IMAGE
     cat <<EOF
 <?xml version="1.0"?>
@@ -63,7 +64,7 @@ profile() { # VCPUS PAGE MEMORY IMAGE
   <memory page="$2">$3</memory>
   <cpu count="$1"/>
   <image>$4</image>
-  $(test $4 != debian-fast || echo '<limits scratch="32M"/>')
+  <limits scratch="32M"/>
   <disks><disk id="raw" size="1M"/></disks>
   <nics><nic type="isolated" network="inside"/></nics>
   <shares><share source="/tmp/l/share" target="/mnt/share"/></shares>
