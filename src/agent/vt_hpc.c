@@ -101,9 +101,10 @@ static json_t *devices_json(const struct plan *p, const char *guest,
     for (size_t i = 0; i < p->nnics; i++) {
         char id[24];
         snprintf(id, sizeof id, "net%zu", i);
-        json_array_append_new(d, json_pack("{s:s, s:s, s:s*, s:s}", "type", "net", "id",
-                                           id, "tap", p->nics[i].tap, "mac",
-                                           p->nics[i].mac));
+        json_array_append_new(d, json_pack("{s:s, s:s, s:s*, s:s, s:I}", "type", "net",
+                                           "id", id, "tap", p->nics[i].tap, "mac",
+                                           p->nics[i].mac, "queues",
+                                           (json_int_t)p->nics[i].queues));
     }
     for (size_t i = 0; i < p->nshares; i++) {
         char id[24];

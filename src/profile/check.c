@@ -59,34 +59,47 @@ static const char *key_of(char *buf, size_t size, const char *list, size_t i)
     return buf;
 }
 
+/* "kvm, qemu": those that can; NULL if none can. The caller frees it. */
+static char *types_that_can(enum profile_cap cap)
+{
+    struct str_buf can = {0};
+    for (int t = PROFILE_AUTO + 1; t < PROFILE_FAKE; t++)
+        if (profile_type_can(t, cap))
+            str_buf_printf(&can, "%s%s", can.len ? ", " : "", profile_type_names[t]);
+    return can.len ? str_buf_take(&can) : NULL;
+}
+
+static void check_caps(const struct check *c)
+{
+    const struct profile *p = c->p;
+    const char *field;
+    for (enum profile_cap cap = 0; cap < PROFILE_CAP_COUNT; cap++) {
+        if (!profile_needs(p, cap, &field))
+            continue;
+        AUTO_STR can = types_that_can(cap);
+        if (!can)
+            wrong(c, field, "no type can %s yet", profile_cap_texts[cap]);
+        else if (!profile_type_can(p->type, cap))
+            wrong(c, field, "type '%s' cannot %s; these can: %s",
+                  profile_type_names[p->type], profile_cap_texts[cap], can);
+    }
+}
+
 static void check_type(const struct check *c)
 {
     const struct profile *p = c->p;
-    enum profile_cap cap;
+    size_t before = c->problems->count;
     if (!profile_type_is_known(p->type)) {
         wrong(c, "type", "VMware is not supported; use kvm, qemu, xenhvm or hpc");
         return;
     }
-    if (p->type == PROFILE_AUTO) {
-        for (int t = PROFILE_AUTO + 1; t < PROFILE_FAKE; t++)
-            if (profile_type_fits(t, p, NULL))
-                return;
-        wrong(c, "type", "no type can do all that this profile asks for");
+    check_caps(c);
+    if (p->type != PROFILE_AUTO || c->problems->count > before)
         return;
-    }
-    for (cap = 0; cap < PROFILE_CAP_COUNT; cap++) {
-        const char *field;
-        AUTO_BUF can = {0};
-        if (!profile_needs(p, cap, &field) || profile_type_can(p->type, cap))
-            continue;
-        for (int t = PROFILE_AUTO + 1; t < PROFILE_FAKE; t++)
-            if (profile_type_can(t, cap))
-                str_buf_printf(&can, "%s%s", can.len ? ", " : "",
-                               profile_type_names[t]);
-        wrong(c, field, "type '%s' cannot %s; these can: %s",
-              profile_type_names[p->type], profile_cap_texts[cap],
-              can.data ? can.data : "none");
-    }
+    for (int t = PROFILE_AUTO + 1; t < PROFILE_FAKE; t++)
+        if (profile_type_fits(t, p, NULL))
+            return;
+    wrong(c, "type", "no type can do all that this profile asks for");
 }
 
 static void check_image(const struct check *c)
@@ -389,7 +402,7 @@ static void check_devices(const struct check *c)
     if (p->device_count && p->on_failure == PROFILE_ON_FAILURE_MIGRATE)
         wrong(c, "on_failure",
               "a machine with passed-through devices cannot be migrated; "
-              "use restart or stop");
+              "use stop");
 }
 
 static void check_policy(const struct check *c)

@@ -8,19 +8,23 @@
 const char *const profile_cap_texts[] = {PROFILE_CAPS(X)};
 #undef X
 
-enum { CAPS_ALL = (1 << PROFILE_CAP_COUNT) - 1 };
+enum {
+    /* A profile may ask for them, and no type can them yet. */
+    CAPS_NOT_YET = BIT(BY_ITSELF) | BIT(RESTART) | BIT(MIGRATE),
+    CAPS_ALL = ((1 << PROFILE_CAP_COUNT) - 1) & ~CAPS_NOT_YET
+};
 
 static const unsigned caps[PROFILE_TYPE_COUNT] = {
     [PROFILE_AUTO] = CAPS_ALL,
-    [PROFILE_HPC] = CAPS_ALL & ~(BIT(QCOW2) | BIT(CDROM) | BIT(USER_NIC)),
+    [PROFILE_HPC] = CAPS_ALL & ~(BIT(QCOW2) | BIT(CDROM) | BIT(USER_NIC) |
+                                 BIT(FEATURES) | BIT(PASSTHROUGH)),
     /* QEMU saves no machine that has a virtio-fs card, mounted or not. */
     [PROFILE_KVM] = CAPS_ALL & ~BIT(REMOUNT),
     [PROFILE_QEMU] = CAPS_ALL & ~(BIT(PASSTHROUGH) | BIT(REMOUNT)),
     [PROFILE_XEN] = BIT(KERNEL) | BIT(PIN) | BIT(DISKS) | BIT(PASSTHROUGH) |
-                    BIT(CHECKPOINT) | BIT(MIGRATE) | BIT(CDROM) | BIT(QCOW2) |
-                    BIT(SERIAL),
+                    BIT(CHECKPOINT) | BIT(CDROM) | BIT(QCOW2) | BIT(SERIAL),
     [PROFILE_XENHVM] = BIT(PIN) | BIT(DISKS) | BIT(PASSTHROUGH) | BIT(CHECKPOINT) |
-                       BIT(MIGRATE) | BIT(CDROM) | BIT(QCOW2) | BIT(SERIAL),
+                       BIT(CDROM) | BIT(QCOW2) | BIT(SERIAL),
     [PROFILE_LXC] = BIT(PIN) | BIT(SHARES),
     [PROFILE_FAKE] = CAPS_ALL & ~BIT(PASSTHROUGH),
     [PROFILE_VMWARE] = 0,
@@ -82,9 +86,14 @@ bool profile_needs(const struct profile *p, enum profile_cap cap, const char **f
         [PROFILE_CAP_PASSTHROUGH] = {p->device_count, "devices"},
         [PROFILE_CAP_CHECKPOINT] = {p->checkpoint != PROFILE_CHECKPOINT_NONE,
                                     "checkpoint"},
+        [PROFILE_CAP_BY_ITSELF] = {p->checkpoint == PROFILE_CHECKPOINT_REQUEUE ||
+                                       p->checkpoint == PROFILE_CHECKPOINT_PERIODIC,
+                                   "checkpoint"},
         [PROFILE_CAP_REMOUNT] = {p->share_count && p->checkpoint_shares ==
                                                        PROFILE_CKPT_SHARES_REMOUNT,
                                  "checkpoint_shares"},
+        [PROFILE_CAP_RESTART] = {p->on_failure == PROFILE_ON_FAILURE_RESTART,
+                                 "on_failure"},
         [PROFILE_CAP_MIGRATE] = {p->on_failure == PROFILE_ON_FAILURE_MIGRATE,
                                  "on_failure"},
         [PROFILE_CAP_SERIAL] = {p->console == PROFILE_CONSOLE_SERIAL, "console"},

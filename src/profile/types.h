@@ -19,7 +19,9 @@
     X(PROFILE_CAP_SHARES, "share host directories")                                    \
     X(PROFILE_CAP_PASSTHROUGH, "pass devices through")                                 \
     X(PROFILE_CAP_CHECKPOINT, "checkpoint")                                            \
+    X(PROFILE_CAP_BY_ITSELF, "make checkpoints without being asked")                   \
     X(PROFILE_CAP_REMOUNT, "mount shares again after a checkpoint")                    \
+    X(PROFILE_CAP_RESTART, "be restarted after a failure")                             \
     X(PROFILE_CAP_MIGRATE, "migrate")                                                  \
     X(PROFILE_CAP_SERIAL, "have a serial console")                                     \
     X(PROFILE_CAP_VIRTIO, "have a virtio console")

@@ -156,7 +156,7 @@ static void test_v3m(void **state)
 static void test_xml_round_trip(void **state)
 {
     static const char text[] =
-        "<profile><name>full</name><description>a &amp; b</description><type>hpc</type>"
+        "<profile><name>full</name><description>a &amp; b</description><type>fake</type>"
         "<memory page='2M' prealloc='yes' numa='bind' nodes='0-1'>4G</memory>"
         "<cpu count='2' pin='3,5' share='200' features='+avx2 -hle'/>"
         "<image>debian-fast@sha256:ab12</image><append>quiet &lt;x&gt;</append>"
@@ -164,8 +164,8 @@ static void test_xml_round_trip(void **state)
         "<disk size='10G'/></disks><nics><nic type='isolated' network='x' queues='2'/>"
         "</nics><nic2><type option='br0'>BRIDGED_TAP</type></nic2>"
         "<shares><share source='/home' target='/home' readonly='yes'/></shares>"
-        "<checkpoint policy='periodic' every='15m' keep='3' shares='remount' "
-        "on-failure='restart'/>"
+        "<checkpoint policy='manual' keep='3' shares='remount' "
+        "on-failure='stop'/>"
         "<limits time='2h' scratch='1G' ready='60s'/></profile>";
     AUTO(profile) p = parse(text);
     char *xml = profile_to_xml(p);
