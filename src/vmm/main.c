@@ -138,8 +138,10 @@ static int run(struct config *config, const struct options *o, enum vm_end *end,
         goto failed;
     log_debug(&ctx, "%u vCPUs, %llu MiB", vm->nvcpus,
               (unsigned long long)(vm->config->memory.size / MIB));
+    if (!paused && vm_resume(vm, err) < 0)
+        goto failed;
     proc_shed();
-    if ((!paused && vm_resume(vm, err) < 0) || control_run(vm, err) < 0)
+    if (control_run(vm, err) < 0)
         goto failed;
     *end = (enum vm_end)atomic_load(&vm->end);
     if (*end == VM_END_ERROR)
