@@ -95,6 +95,9 @@ int save_still(struct vm *vm, struct err *err);
 void save_go_on(struct vm *vm); /* the worker has copied what it stood still for */
 int save_cut(struct vm *vm, const char *why, struct err *err);
 json_t *save_end(struct vm *vm, struct err *err);
+/* Bytes of RAM that were written since the parent, by KVM's log; without a parent all. Before
+ * save_end(). */
+uint64_t save_dirty_bytes(const struct vm *vm);
 void save_cancel(struct vm *vm);
 void save_fault(struct vm_ckpt *k, uint64_t address); /* guard */
 void save_memory(struct vm_ckpt *k);                  /* worker */

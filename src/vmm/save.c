@@ -555,6 +555,17 @@ static void end_tracking(struct vm *vm, bool good)
     }
 }
 
+uint64_t save_dirty_bytes(const struct vm *vm)
+{
+    const struct save *s = &vm->ckpt->save;
+    uint64_t pages = 0;
+    if (!s->q.parent[0] || !s->want)
+        return vm->config->memory.size;
+    for (uint64_t n = 0; n < index_chunks(vm->config->memory.size); n++)
+        pages += index_count(s->want + n * INDEX_WORDS);
+    return pages * CKPT_PAGE;
+}
+
 json_t *save_end(struct vm *vm, struct err *err)
 {
     struct save *s = &vm->ckpt->save;
