@@ -11,6 +11,7 @@ lodge_agent_SOURCES = \
     src/agent/identity.c src/agent/identity.h \
     src/agent/images.c src/agent/images.h \
     src/agent/life.c src/agent/life_cut.c src/agent/life.h src/agent/life_int.h src/agent/life_wait.c \
+    src/agent/link.c src/agent/link.h \
     src/agent/load.c \
     src/agent/main.c \
     src/agent/method_deploy.c src/agent/method_job.c \
@@ -44,10 +45,10 @@ endif
 if WITH_VMM
 lodge_agent_SOURCES += src/agent/vt_hpc.c src/agent/vt_hpc.h src/agent/vt_hpc_snap.c
 endif
-lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS) $(XXHASH_CFLAGS)
+lodge_agent_CFLAGS = $(AM_CFLAGS) $(XML2_CFLAGS) $(LIBVIRT_CFLAGS) $(NLROUTE_CFLAGS) $(XXHASH_CFLAGS)
 lodge_agent_LDADD = src/ckpt/libckpt.la src/node/libnode.la src/place/libplace.la src/image/libimage.la src/profile/libprofile.la \
     src/proto/libticket.la src/proto/libproto.la src/base/libbase.la \
-    $(XML2_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XXHASH_LIBS)
+    $(XML2_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(NLROUTE_LIBS) $(XXHASH_LIBS)
 lodge_agent_LDFLAGS = $(AM_LDFLAGS)
 if WITH_SANITIZERS
 if WITH_LIBVIRT

@@ -7,41 +7,22 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <net/if.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/link.h"
 #include "agent/networks.h"
 #include "agent/plan.h"
 #include "base/fd.h"
 #include "base/proc.h"
 #include "base/str.h"
 
-enum { IP_MS = 10000, HOSTS = 65000 };
+enum { NAT_MS = 10000, HOSTS = 65000 };
 #define NAT_BRIDGE "lgn0"
 #define NAT_NET    "10.0.3"
-
-static int __attribute__((sentinel)) ip(struct err *err, ...)
-{
-    const char *argv[24] = {"ip"};
-    size_t n = 1;
-    va_list ap;
-    va_start(ap, err);
-    while (n < ARRAY_SIZE(argv) - 1 && (argv[n] = va_arg(ap, const char *)))
-        n++;
-    va_end(ap);
-    struct proc_spec spec = {.argv = argv};
-    return proc_run(&spec, IP_MS, NULL, err);
-}
-
-static bool exists(const char *ifname)
-{
-    return if_nametoindex(ifname) != 0;
-}
 
 static uint32_t hash(const char *s)
 {
@@ -105,37 +86,23 @@ static void tell(struct vt_run *r, size_t nic, const char *address, const char *
 static int make_tap(struct vt_run *r, const char *tap, const struct profile_nic *nic,
                     struct err *err)
 {
-    char uid[16];
     if (geteuid() != 0)
         return err_set(err, E_PERM,
                        "a nic of type '%s' needs an agent that runs as "
                        "root; type 'user' does not",
                        profile_nic_type_names[nic->type]);
-    snprintf(uid, sizeof uid, "%u", (unsigned)r->vm->uid);
-    if (exists(tap))
-        ip(NULL, "link", "del", tap, NULL);
-    if (ip(err, "tuntap", "add", "dev", tap, "mode", "tap", "user", uid, "vnet_hdr",
-           nic->queues > 1 ? "multi_queue" : NULL, NULL) < 0)
-        return -1;
-    return ip(err, "link", "set", "dev", tap, "up", NULL);
+    if (link_exists(tap))
+        link_delete(tap, NULL);
+    return link_make_tap(tap, r->vm->uid, nic->queues > 1, err);
 }
 
 static int join(const char *tap, const char *bridge, struct err *err)
 {
-    if (!exists(bridge))
+    if (!link_exists(bridge))
         return err_set(err, E_NOENT, "bridge '%s' does not exist on this node", bridge);
     if (!tap)
         return 0; /* a container's: libvirt puts it there */
-    return ip(err, "link", "set", "dev", tap, "master", bridge, NULL);
-}
-
-static int make_bridge(const char *name, struct err *err)
-{
-    /* Two VMs at once: who comes second finds it. */
-    if (!exists(name) && ip(err, "link", "add", name, "type", "bridge", NULL) < 0 &&
-        !exists(name))
-        return -1;
-    return ip(err, "link", "set", "dev", name, "up", NULL);
+    return link_join(tap, bridge, err);
 }
 
 static int isolated(struct vt_run *r, size_t i, const char *tap, struct err *err)
@@ -145,7 +112,7 @@ static int isolated(struct vt_run *r, size_t i, const char *tap, struct err *err
     char bridge[16], prefix[16], address[32];
     plan_bridge(r->vm, i, bridge);
     snprintf(prefix, sizeof prefix, "10.%u", 16 + net % 200);
-    if (make_bridge(bridge, err) < 0 || join(tap, bridge, err) < 0)
+    if (link_make_bridge(bridge, err) < 0 || join(tap, bridge, err) < 0)
         return -1;
     pick_address(r->vm, prefix, i, address);
     tell(r, i, address, "16", NULL, NULL);
@@ -175,9 +142,9 @@ static int masquerade(struct err *err)
                                            "MASQUERADE",  NULL};
     struct proc_spec by_nft = {.argv = nft}, is_there = {.argv = seen},
                      by_iptables = {.argv = iptables};
-    if (proc_run(&by_nft, IP_MS, NULL, NULL) == 0 ||
-        proc_run(&is_there, IP_MS, NULL, NULL) == 0 ||
-        proc_run(&by_iptables, IP_MS, NULL, NULL) == 0)
+    if (proc_run(&by_nft, NAT_MS, NULL, NULL) == 0 ||
+        proc_run(&is_there, NAT_MS, NULL, NULL) == 0 ||
+        proc_run(&by_iptables, NAT_MS, NULL, NULL) == 0)
         return 0;
     return err_set(err, E_UNAVAIL,
                    "network address translation: neither nft nor iptables can do it; "
@@ -186,9 +153,9 @@ static int masquerade(struct err *err)
 
 static int nat(struct vt_run *r, size_t i, const char *tap, struct err *err)
 {
-    if (!exists(NAT_BRIDGE)) {
-        if (make_bridge(NAT_BRIDGE, err) < 0 ||
-            ip(err, "addr", "replace", NAT_NET ".1/24", "dev", NAT_BRIDGE, NULL) < 0 ||
+    if (!link_exists(NAT_BRIDGE)) {
+        if (link_make_bridge(NAT_BRIDGE, err) < 0 ||
+            link_give_address(NAT_BRIDGE, NAT_NET ".1/24", err) < 0 ||
             put_proc("/proc/sys/net/ipv4/ip_forward", "1", err) < 0)
             return -1;
         if (masquerade(err) < 0)
@@ -306,13 +273,13 @@ int net_clear(struct vt_run *r, struct err *err)
         char bridge[16];
         if (!tap)
             return err_oom(err);
-        if (exists(tap) && ip(err, "link", "del", tap, NULL) < 0 && exists(tap))
+        if (link_exists(tap) && link_delete(tap, err) < 0)
             return -1;
         if (r->profile->nics[i].type != PROFILE_NIC_ISOLATED)
             continue;
         plan_bridge(r->vm, i, bridge);
         if (is_empty_bridge(bridge))
-            ip(NULL, "link", "del", bridge, NULL);
+            link_delete(bridge, NULL);
     }
     return 0;
 }
@@ -342,7 +309,7 @@ size_t net_sweep(const struct agent *a, bool remove)
             continue;
         n++;
         if (remove && is_empty_bridge(e->d_name))
-            ip(NULL, "link", "del", e->d_name, NULL);
+            link_delete(e->d_name, NULL);
     }
     if (d)
         closedir(d);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/link.h"
 #include "agent/parts.h"
 #include "agent/stage.h"
 #include "agent/vt.h"
@@ -19,7 +20,6 @@
 #include "base/dirs.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/proc.h"
 #include "base/str.h"
 #include "config.h"
 #include "profile/profile.h"
@@ -143,12 +143,9 @@ static void drop_links(const char *id)
 {
     AUTO_STR prefix = str_printf("lg%s", id);
     DIR *d = opendir("/sys/class/net");
-    for (struct dirent *e; d && prefix && (e = readdir(d));) {
-        const char *const argv[] = {"ip", "link", "del", e->d_name, NULL};
-        struct proc_spec spec = {.argv = argv};
+    for (struct dirent *e; d && prefix && (e = readdir(d));)
         if (str_starts(e->d_name, prefix))
-            proc_run(&spec, 10000, NULL, NULL);
-    }
+            link_delete(e->d_name, NULL);
     if (d)
         closedir(d);
 }

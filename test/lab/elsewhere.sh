@@ -39,6 +39,7 @@ case $((10#$d - n)) in 0 | -1) ;; *) echo "disk $d, file $n"; exit 1 ;; esac
 [ "$n" = "$k" ] || { echo "last $n, of $k lines"; exit 1; }
 [ $(grep -c ^processor /proc/cpuinfo) = "$1" ] || { echo "CPUs"; exit 1; }
 [ $(ls -d /sys/block/vda/mq/[0-9]* | wc -l) = "$1" ] || { echo "queues of a disk"; exit 1; }
+[ $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l) = "$1" ] || { echo "queues of the network card"; exit 1; }
 grep -q ' /run/lodge/scratch ext4 ' /proc/mounts || { echo "no scratch disk"; exit 1; }
 dd if=/dev/hwrng bs=16 count=1 status=none 2>/dev/null | grep -q . || [ ! -e /dev/hwrng ] || { echo "rng"; exit 1; }
 echo $n
@@ -66,7 +67,7 @@ profile() { # VCPUS PAGE MEMORY IMAGE
   <image>$4</image>
   <limits scratch="32M"/>
   <disks><disk id="raw" size="1M"/></disks>
-  <nics><nic type="isolated" network="inside"/></nics>
+  <nics><nic type="isolated" network="inside" queues="$1"/></nics>
   <shares><share source="/tmp/l/share" target="/mnt/share"/></shares>
   <checkpoint policy="manual" shares="remount"/>
 </profile>
