@@ -194,10 +194,9 @@ void control_ckpt_told(struct control *c)
     json_int_t down = json_integer_value(json_object_get(m, "downtime_us"));
     json_t *memory = json_object_get(json_object_get(m, "files"), "memory");
     json_int_t stored = json_integer_value(json_object_get(memory, "stored_bytes"));
-    line = m ? rpc_answer(c->saver_id,
-                          json_pack("{s:o, s:I, s:I, s:I}", "manifest", m,
-                                    "downtime_us", down, "written_bytes", stored,
-                                    "dirty_bytes", dirty))
+    line = m ? rpc_answer(c->saver_id, json_pack("{s:o, s:I, s:I, s:I}", "manifest", m,
+                                                 "downtime_us", down, "written_bytes",
+                                                 stored, "dirty_bytes", dirty))
              : rpc_refusal(c->saver_id, &err);
     struct client *k = saver(c);
     c->saver = 0;

@@ -156,7 +156,8 @@ static void test_v3m(void **state)
 static void test_xml_round_trip(void **state)
 {
     static const char text[] =
-        "<profile><name>full</name><description>a &amp; b</description><type>fake</type>"
+        "<profile><name>full</name><description>a &amp; "
+        "b</description><type>fake</type>"
         "<memory page='2M' prealloc='yes' numa='bind' nodes='0-1'>4G</memory>"
         "<cpu count='2' pin='3,5' share='200' features='+avx2 -hle'/>"
         "<image>debian-fast@sha256:ab12</image><append>quiet &lt;x&gt;</append>"
