@@ -113,7 +113,7 @@ def parts(victim, profile):
             said = ask("vm.deploy", profile=dict(profile, type=kind, **{key: [one]}), name="h", fresh=True)
             want("%s %s" % (kind, one), ask("vm.list"), "RESULT")
             if key == "shares" and "source" not in one or one == {} and key == "disks":
-                want("", said, "profile: %s[0]: " % key)
+                want("", said, "profile: %s" % key)
             if said.startswith("RESULT"):
                 want("destroy", ask("vm.destroy", vm="h", force=True), "RESULT")
 
