@@ -8,6 +8,7 @@
 #   LODGE_TEST_TMP                         the test's own directory; short, for sockets
 #   lodge_prereq NAME 'reason' COMMAND...  NAME is there if COMMAND succeeds
 #   ready made: ROOT KVM LAB LIBVIRT QEMU SLURM SANITIZERS
+#   until_true N COMMAND...                waits until it succeeds, at most N tenths of a second
 #
 # sharness's own: test_expect_success [PREREQ] 'title' 'script', test_must_fail,
 # test_expect_code, test_cmp, test_when_finished, cleanup, test_done. The output of a
@@ -69,6 +70,16 @@ test_failure_() {
         EXIT_OK=t
         exit 1
     }
+}
+
+until_true() {
+    lodge_left=$1
+    shift
+    while ! "$@" >/dev/null 2>&1; do
+        lodge_left=$((lodge_left - 1))
+        test $lodge_left -gt 0 || return 1
+        sleep 0.1
+    done
 }
 
 # --- prerequisites -------------------------------------------------------------------

@@ -23,7 +23,7 @@ include test/unit/vmm.mk
 endif
 TESTS += $(check_PROGRAMS)
 endif
-dist_noinst_DATA += test/forge.py test/lib.sh test/users.sh
+dist_noinst_DATA += test/agent.sh test/forge.py test/lib.sh test/users.sh
 dist_check_SCRIPTS += test/t0001-basic.t test/t0002-node.t test/t0003-tree.t
 TESTS += test/t0001-basic.t test/t0002-node.t test/t0003-tree.t
 include test/guests/local.mk

@@ -3,16 +3,12 @@
 test_description='two users of one agent: neither sees, enters, stops or reads what is the other'"'"'s'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
+. "$LODGE_TOP_SRCDIR/test/agent.sh"
 . "$LODGE_TOP_SRCDIR/test/users.sh"
 
 A=64001 B=64002
-LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
 
-"$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>agent.log &
-for i in $(seq 50); do
-    test -S "$LODGE_AGENT_SOCKET" && break
-    sleep 0.1
-done
+agent
 for u in $A $B; do mkdir -m 700 "$LODGE_TEST_TMP/u$u" && chown $u:$u "$LODGE_TEST_TMP/u$u"; done
 
 test_expect_success 'each starts a machine, of the same name' '

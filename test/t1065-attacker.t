@@ -4,10 +4,10 @@ test_description='a second user of the machine tries what is not meant for him'
 # docs/security.md tells of each of these under "What was tried".
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
+. "$LODGE_TOP_SRCDIR/test/agent.sh"
 . "$LODGE_TOP_SRCDIR/test/users.sh"
 
 A=64001 B=64002
-LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
 cat >attack.py <<'PY'
 import json, os, resource, socket, sys, time
 PATH = os.environ["LODGE_AGENT_SOCKET"]
@@ -157,15 +157,10 @@ attack() { # WHAT
     as $B python3 attack.py "$1" "$victim" "$LODGE_STATE_DIR"
 }
 
-"$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>agent.log &
-agent=$!
-for i in $(seq 100); do
-    test -S "$LODGE_AGENT_SOCKET" && break
-    sleep 0.1
-done
+agent
 for u in $A $B; do mkdir -m 700 "$LODGE_TEST_TMP/u$u" && chown $u:$u "$LODGE_TEST_TMP/u$u"; done
 chmod 777 .
-descriptors() { ls "/proc/$agent/fd" | wc -l; }
+descriptors() { ls "/proc/$agent_pid/fd" | wc -l; }
 
 test_expect_success 'his victim has a machine, with a file of its own' '
     lodge profile show debian-fake --json >profile.json && as $A lodge vm start debian-fake --name m &&
@@ -192,7 +187,7 @@ test_expect_success 'he comes in crowds: he is turned away, others are served' '
     for i in $(seq 600); do test ! -e crowded || break; sleep 0.1; done && cat crowd.out && test -e crowded &&
     test "$(as $A timeout 60 lodge vm exec m echo served)" = served && timeout 60 lodge vm list &&
     test_expect_code 75 as $B lodge vm list 2>err && cat err && grep "close some" err &&
-    test $(awk "/^VmRSS/ { print \$2 }" /proc/$agent/status) -lt 400000 && test $(wc -c <agent.log) -lt 20000
+    test $(awk "/^VmRSS/ { print \$2 }" /proc/$agent_pid/status) -lt 400000 && test $(wc -c <agent.log) -lt 20000
 '
 test_expect_success 'when he is gone nothing of him is left' '
     kill $(cat crowded) && for i in $(seq 100); do test $(descriptors) -gt 60 || break; sleep 0.1; done &&

@@ -3,32 +3,10 @@
 test_description='checkpoints around the hypervisor: verbs, rights, failures, damage (type fake)'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
+. "$LODGE_TOP_SRCDIR/test/agent.sh"
 . "$LODGE_TOP_SRCDIR/test/users.sh"
 
 A=64011 B=64012
-LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
-export LODGE_AGENT_SOCKET
-mkdir -p "$LODGE_RUN_DIR"
-agent() {
-    "$LODGE_LIBEXEC_DIR/lodge-agent" --stay 3>&- 4>&- 2>>agent.log &
-    agent_pid=$!
-    for i in $(seq 200); do
-        lodge vm list >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    return 1
-}
-state() { # NAME
-    lodge vm list --noheader --raw -o name,state | awk -v n="$1" '$1 == n { print $2 }'
-}
-until_state() { # NAME STATE
-    for i in $(seq 300); do
-        test "$(state "$1")" = "$2" && return
-        sleep 0.1
-    done
-    lodge vm list
-    return 1
-}
 agent
 for u in $A $B; do mkdir -m 700 "$LODGE_TEST_TMP/u$u" && chown $u:$u "$LODGE_TEST_TMP/u$u"; done
 

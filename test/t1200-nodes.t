@@ -21,16 +21,6 @@ add() { # N
     lodge node add "n$1" \
         --transport "$LODGE_LIBEXEC_DIR/lodge-join $LODGE_TEST_TMP/n$1/r/agent.sock"
 }
-# until N COMMAND...: at most N tenths of a second
-until_true() {
-    left=$1
-    shift
-    while ! "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        test $left -gt 0 || return 1
-        sleep 0.1
-    done
-}
 link_is() { test "$(lodge node list -o link --noheader "$1")" = "$2"; }
 no_machines() { test -z "$(lodge cluster status --noheader)"; }
 

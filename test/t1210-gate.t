@@ -8,15 +8,6 @@ lodge_prereq MUNGE 'munged is not installed' command -v munged
 lodge_skip_all_unless ROOT
 lodge_skip_all_unless MUNGE
 
-until_true() { # N COMMAND...: at most N tenths of a second
-    left=$1
-    shift
-    while ! "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        test $left -gt 0 || return 1
-        sleep 0.1
-    done
-}
 start_munged() { # NAME: a munged of its own with its own key
     mkdir -p "$LODGE_TEST_TMP/$1" && chmod 755 "$LODGE_TEST_TMP/$1" &&
     head -c 1024 /dev/urandom >"$LODGE_TEST_TMP/$1/key" && chmod 600 "$LODGE_TEST_TMP/$1/key" &&

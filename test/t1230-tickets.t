@@ -6,15 +6,6 @@ test_description='tickets: signed by lodged, checked by agents'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
 
-until_true() { # N COMMAND...: at most N tenths of a second
-    left=$1
-    shift
-    while ! "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        test $left -gt 0 || return 1
-        sleep 0.1
-    done
-}
 agent() { # N
     (
         LODGE_STATE_DIR=$LODGE_TEST_TMP/n$1/s LODGE_RUN_DIR=$LODGE_TEST_TMP/n$1/r

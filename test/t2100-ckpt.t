@@ -3,33 +3,11 @@
 test_description='checkpoints of type qemu: memory, file and disk of one instant; damage, kills, a full disk'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_skip_all_unless ROOT
+. "$LODGE_TOP_SRCDIR/test/agent.sh"
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 lodge_skip_all_unless QEMU
 moments=${LODGE_CKPT_MOMENTS:-3}
 
-LODGE_AGENT_SOCKET=$LODGE_RUN_DIR/agent.sock
-export LODGE_AGENT_SOCKET
-mkdir -p "$LODGE_RUN_DIR"
-agent() {
-    "$LODGE_LIBEXEC_DIR/lodge-agent" --stay --verbose 3>&- 4>&- 2>>agent.log &
-    agent_pid=$!
-    for i in $(seq 200); do
-        lodge vm list >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    return 1
-}
-state() {
-    lodge vm list --noheader --raw -o name,state | awk -v n="$1" '$1 == n { print $2 }'
-}
-until_state() {
-    for i in $(seq 600); do
-        test "$(state "$1")" = "$2" && return
-        sleep 0.2
-    done
-    lodge vm list
-    return 1
-}
 cat >m.xml <<E2
 <?xml version="1.0"?>
 <profile>
@@ -74,7 +52,7 @@ count() { # NAME
     lodge vm exec "$1" perl /run/reader
 }
 
-agent
+agent --verbose
 test_expect_success 'a machine with a writer' '
     vm_image && lodge vm start m.xml --name m && lodge vm cp writer m:/run/writer.pl &&
     lodge vm cp reader m:/run/reader &&
@@ -137,7 +115,7 @@ test_expect_success 'the worker is killed: it goes on, nothing is left' '
 '
 test_expect_success 'the agent is killed: the next one lets it go on and cleans' '
     { lodge vm checkpoint m --to k 2>said & } && until_state m checkpointing && kill -9 $agent_pid &&
-    wait $agent_pid; agent && until_state m running && count m && { test -e k/manifest.json || ! test -e k; }
+    wait $agent_pid; agent --verbose && until_state m running && count m && { test -e k/manifest.json || ! test -e k; }
 '
 test_expect_success 'stopped and restored it is the same machine' '
     n=$(count m) && who m >one && lodge vm checkpoint m --stop --to s && test "$(state m)" = gone &&

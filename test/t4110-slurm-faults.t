@@ -2,10 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='faults under jobs with machines on a private Slurm: agents, daemons, power, preemption'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless SLURM
-lodge_skip_all_unless ROOT
-lodge_prereq PLUGIN 'built without Slurm' test -f "$LODGE_TOP_BUILDDIR/plugins/slurm/.libs/lodge.so"
-lodge_skip_all_unless PLUGIN
 . "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
 T=$LODGE_TEST_TMP
 P=$T/fake.xml

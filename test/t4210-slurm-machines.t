@@ -2,14 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='jobs in real guests on a private Slurm: steps, pty, srun within, suspend and clock, kills, panic'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless SLURM
-lodge_skip_all_unless ROOT
-lodge_prereq PLUGIN 'built without Slurm' test -f "$LODGE_TOP_BUILDDIR/plugins/slurm/.libs/lodge.so"
-lodge_skip_all_unless PLUGIN
+. "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
 lodge_skip_all_unless LIBVIRT
 lodge_skip_all_unless QEMU
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
-. "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
 PATH=$LODGE_TOP_BUILDDIR:$PATH
 T=$LODGE_TEST_TMP
 cd "$T"
