@@ -92,9 +92,7 @@ static void on_saved(void *arg, json_t *result, const struct err *why)
 static void saver_gone(struct rpc_call *call, void *arg)
 {
     struct saving *s = arg;
-    struct err why;
-    err_set(&why, E_CANCELLED, "the caller went away");
-    rpc_call_fail(call, &why);
+    rpc_call_drop(call);
     s->call = NULL;
     if (s->cut)
         return; /* until the guest has answered */
@@ -438,10 +436,8 @@ static void on_loaded(void *arg, json_t *result, const struct err *why)
 static void loader_gone(struct rpc_call *call, void *arg)
 {
     struct loading *l = arg;
-    struct err why;
-    err_set(&why, E_CANCELLED, "the caller went away");
     work_cancel(l->work);
-    rpc_call_fail(call, &why);
+    rpc_call_drop(call);
     loading_free(l);
 }
 

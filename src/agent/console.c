@@ -67,13 +67,11 @@ static bool watcher_flush(struct watcher *w)
         size_t from = w->at % KEEP, n = c->total - w->at;
         if (n > KEEP - from)
             n = KEEP - from;
-        ssize_t sent = send(w->fd, c->ring + from, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0 && errno == EAGAIN)
-            break;
+        ssize_t sent = fd_send_some(w->fd, c->ring + from, n);
         if (sent < 0)
             return false;
+        if (sent == 0)
+            break;
         w->at += sent;
     }
     sd_event_source_set_io_events(w->io, EPOLLIN | (w->at < c->total ? EPOLLOUT : 0));

@@ -13,6 +13,7 @@
 #include "agent/life.h"
 #include "agent/sock.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "proto/chan.h"
 
@@ -112,13 +113,11 @@ static bool relay_flush(struct relay *r)
     size_t len;
     const void *p;
     while ((p = chan_output(r->client, &len)) && len) {
-        ssize_t n = send(r->fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            break;
+        ssize_t n = fd_send_some(r->fd, p, len);
         if (n < 0)
             return false;
+        if (n == 0)
+            break;
         chan_output_done(r->client, n);
     }
     size_t left = chan_output_len(r->client);

@@ -73,12 +73,13 @@ static int lock_state(struct err *err)
     AUTO_STR path = dirs_path(DIRS_STATE, "agent.lock");
     if (!path)
         return err_oom(err);
-    AUTO_FD fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct err why;
+    AUTO_FD fd = fd_lock_file(path, 0600, LOCK_EX | LOCK_NB, &why);
     if (fd < 0)
-        return err_sys(err, "'%s'", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return err_set(err, E_BUSY, "another lodge-agent runs already (it holds '%s')",
-                       path);
+        return why.code == E_BUSY
+                   ? err_set(err, E_BUSY,
+                             "another lodge-agent runs already (it holds '%s')", path)
+                   : err_set(err, why.code, "%s", why.text);
     if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
         return err_sys(err, "'%s'", path);
     return move_fd(fd);

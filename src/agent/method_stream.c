@@ -45,10 +45,8 @@ static void patient_told(void *arg, struct vm *vm, const struct err *why)
 static void patient_gone(struct rpc_call *call, void *arg)
 {
     struct patient *p = arg;
-    struct err why;
-    err_set(&why, E_CANCELLED, "the caller went away");
     life_wait_cancel(p->waiter);
-    rpc_call_fail(call, &why);
+    rpc_call_drop(call);
     patient_free(p);
 }
 

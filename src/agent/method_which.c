@@ -134,11 +134,9 @@ static void told(void *arg, struct vm *vm, const struct err *why)
 static void gone(struct rpc_call *call, void *arg)
 {
     struct waiting *w = arg;
-    struct err why;
-    err_set(&why, E_CANCELLED, "the caller went away");
     life_wait_cancel(w->waiter);
     struct vm *vm = w->holds ? agent_find(w->agent, 0, w->id, NULL) : NULL;
-    rpc_call_fail(call, &why);
+    rpc_call_drop(call);
     waiting_free(w);
     if (vm)
         life_lease(vm, false);

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -83,6 +84,34 @@ int fd_write_at(int fd, const void *data, size_t len, uint64_t at)
         put += (size_t)n;
     }
     return 0;
+}
+
+ssize_t fd_send_some(int sock, const void *data, size_t len)
+{
+    size_t sent = 0;
+    while (sent < len) {
+        ssize_t n = send(sock, (const char *)data + sent, len - sent,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            break;
+        if (n < 0)
+            return -1;
+        sent += (size_t)n;
+    }
+    return (ssize_t)sent;
+}
+
+int fd_lock_file(const char *path, mode_t mode, int how, struct err *err)
+{
+    AUTO_FD fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);
+    if (fd < 0)
+        return err_sys(err, "'%s'", path);
+    while (flock(fd, how) < 0)
+        if (errno != EINTR)
+            return err_sys(err, "lock '%s'", path);
+    return move_fd(fd);
 }
 
 void fd_raise_limit(void)

@@ -18,6 +18,9 @@ int fd_read_all(int fd, void *data, size_t len, struct err *err);
 ssize_t fd_read_at(int fd, void *data, size_t len, uint64_t at);
 /* At that offset all of it, going on after EINTR and short writes; -1 with errno. */
 int fd_write_at(int fd, const void *data, size_t len, uint64_t at);
+/* On a socket what goes without waiting, going on after EINTR: how much, 0 if nothing goes now;
+ * -1 with errno when the other end is gone. */
+ssize_t fd_send_some(int sock, const void *data, size_t len);
 /* As many descriptors as we may have: of daemons with a few for each machine or node. */
 void fd_raise_limit(void);
 int fd_set_nonblock(int fd, bool on, struct err *err);
@@ -33,6 +36,9 @@ int fd_slurp(int fd, const char *name, size_t max, char **out, size_t *len,
  * reader sees the old or the new content, also after a power cut. */
 int fd_replace_file(const char *path, const void *data, size_t len, mode_t mode,
                     struct err *err);
+/* The file at path, made if it is missing, with a lock on it; `how` as of flock(). The
+ * descriptor holds it; -1, E_BUSY if it would have to wait (LOCK_NB). */
+int fd_lock_file(const char *path, mode_t mode, int how, struct err *err);
 /* Create the directory and its missing parents. */
 int fd_mkdirs(const char *path, mode_t mode, struct err *err);
 /* Remove a tree; crosses no mount point and follows no link. A missing path is fine. */

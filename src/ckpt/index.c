@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32c.h"
+
 static const char magic[8] = "LDGINDEX";
 enum { RAM_MAX_BITS = 50 };
 
@@ -82,7 +84,7 @@ void index_encode(uint8_t *buf, uint64_t ram, const struct index_chunk *chunks)
             put64(p + 96 + 8 * w, c->zero[w]);
         }
     }
-    put32(p, state_crc32c(buf, (size_t)(p - buf)));
+    put32(p, crc32c(buf, (size_t)(p - buf)));
 }
 
 /* Does one record make sense? NULL, or what is wrong. */
@@ -132,7 +134,7 @@ int index_decode(const uint8_t *buf, size_t len, uint64_t ram, uint64_t memory_b
                        index_bytes(ram));
     if (memcmp(buf, magic, sizeof magic) != 0)
         return err_set(err, E_INPUT, "index: this is no index of a checkpoint");
-    if (get32(buf + len - INDEX_TRAILER) != state_crc32c(buf, len - INDEX_TRAILER) ||
+    if (get32(buf + len - INDEX_TRAILER) != crc32c(buf, len - INDEX_TRAILER) ||
         get32(buf + len - 4) != 0)
         return err_set(err, E_INPUT, "index: damaged (wrong checksum)");
     uint64_t n = index_chunks(ram);

@@ -5,25 +5,10 @@
 
 #include <string.h>
 
+#include "base/crc32c.h"
+
 enum { HEADER = 4 + STATE_NAME_MAX + 4 * 4, RECORD = 8 };
 static const char magic[4] = "LVSC";
-
-uint32_t state_crc32c(const void *data, size_t len)
-{
-    /* What four bits of nothing else become. */
-    static const uint32_t nibble[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1,
-                                        0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-                                        0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
-                                        0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
-    const uint8_t *p = data;
-    uint32_t crc = ~0u;
-    for (size_t i = 0; i < len; i++) {
-        crc ^= p[i];
-        crc = crc >> 4 ^ nibble[crc & 15];
-        crc = crc >> 4 ^ nibble[crc & 15];
-    }
-    return ~crc;
-}
 
 static void put32(uint8_t *p, uint32_t v)
 {
@@ -94,8 +79,8 @@ void state_end(struct state_writer *w)
     }
     uint8_t *p = header + 4 + STATE_NAME_MAX;
     put32(p + 4, (uint32_t)len);
-    put32(p + 8, state_crc32c(header + HEADER, len));
-    put32(p + 12, state_crc32c(header, HEADER - 4));
+    put32(p + 8, crc32c(header + HEADER, len));
+    put32(p + 12, crc32c(header, HEADER - 4));
 }
 
 int state_finish(struct state_writer *w, struct err *err)
@@ -145,12 +130,12 @@ int state_next(struct state_reader *r, struct err *err)
         return err_set(err, E_INPUT, "saved state: no section at byte %zu", r->pos);
     const uint8_t *p = header + 4 + STATE_NAME_MAX;
     size_t len = get32(p + 4);
-    if (get32(p + 12) != state_crc32c(header, HEADER - 4) || p[-1] != 0)
+    if (get32(p + 12) != crc32c(header, HEADER - 4) || p[-1] != 0)
         return err_set(err, E_INPUT, "saved state: damaged header at byte %zu", r->pos);
     memcpy(r->name, header + 4, STATE_NAME_MAX);
     if (len > STATE_SECTION_MAX || len > left - HEADER)
         return err_set(err, E_INPUT, "saved state: section '%s' is cut short", r->name);
-    if (get32(p + 8) != state_crc32c(header + HEADER, len) ||
+    if (get32(p + 8) != crc32c(header + HEADER, len) ||
         !records_ok(header + HEADER, len))
         return err_set(err, E_INPUT, "saved state: section '%s' is damaged", r->name);
     r->version = get32(p) & ~STATE_OPTIONAL;

@@ -62,5 +62,3 @@ int state_get_u64(const struct state_reader *r, uint32_t tag, uint64_t *out,
                   struct err *err);
 /* The same with a value for a writer that did not know the tag. */
 uint64_t state_get_u64_or(const struct state_reader *r, uint32_t tag, uint64_t other);
-
-uint32_t state_crc32c(const void *data, size_t len);

@@ -131,10 +131,8 @@ static void on_op_done(int64_t op, const struct err *why, void *arg)
 static void on_waiter_gone(struct rpc_call *call, void *arg)
 {
     struct waiting *w = arg;
-    struct err err;
-    err_set(&err, E_CANCELLED, "the caller went away");
     runner_forget(w->lodged->runner, w);
-    rpc_call_fail(call, &err);
+    rpc_call_drop(call);
     free(w);
 }
 

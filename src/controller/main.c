@@ -129,13 +129,14 @@ static int lock_store(struct lodged *l, struct err *err)
     AUTO_STR path = str_printf("%s.lodged", store_path(l->store));
     if (!path)
         return err_oom(err);
-    AUTO_FD fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct err why;
+    int fd = fd_lock_file(path, 0600, LOCK_EX | LOCK_NB, &why);
     if (fd < 0)
-        return err_sys(err, "'%s'", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return err_set(err, E_BUSY, "another lodged serves the store '%s'",
-                       store_path(l->store));
-    return move_fd(fd); /* kept until the end of the process */
+        return why.code == E_BUSY
+                   ? err_set(err, E_BUSY, "another lodged serves the store '%s'",
+                             store_path(l->store))
+                   : err_set(err, why.code, "%s", why.text);
+    return fd; /* kept until the end of the process */
 }
 
 /* Submit hosts come by lodge-gate, a process of its own: munge may keep it waiting. */

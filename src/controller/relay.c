@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "proto/rpc.h"
 
@@ -67,19 +68,11 @@ static void update(struct relay *r)
 /* False: the client is gone. */
 static bool flush_client(struct relay *r)
 {
-    bool alive = true;
-    while (waiting(r)) {
-        ssize_t n = send(r->fd, r->to_client.data + r->at, waiting(r),
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        alive = n >= 0 || errno == EAGAIN;
-        if (n < 0)
-            break;
+    ssize_t n = fd_send_some(r->fd, r->to_client.data + r->at, waiting(r));
+    if (n > 0)
         r->at += n;
-    }
     str_buf_compact(&r->to_client, &r->at);
-    return alive;
+    return n >= 0;
 }
 
 static int on_client(sd_event_source *source, int fd, uint32_t events, void *arg)

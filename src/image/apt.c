@@ -400,9 +400,9 @@ int pkgs_resolve(const struct image_def *def, const char *cache, bool offline,
         return err_oom(err);
     if (fd_mkdirs(dir, 0755, err) < 0)
         return -1;
-    AUTO_FD held = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (held < 0 || flock(held, LOCK_EX) < 0)
-        return err_sys(err, "'%s'", lock);
+    AUTO_FD held = fd_lock_file(lock, 0644, LOCK_EX, err);
+    if (held < 0)
+        return -1;
     if (make_state(dir, list, err) < 0)
         return -1;
     return resolve_in(def, dir, offline, run, out, err);

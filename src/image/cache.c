@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -357,18 +356,14 @@ static int take_blobs(const json_t *m, const char *own, struct err *err)
 static int show(json_t *m, const char *own, bool latest, struct err *err)
 {
     const char *name = manifest_text(m, "name"), *version = manifest_text(m, "version");
-    AUTO_STR dir = str_printf("%s/manifests/%s", own, name);
-    AUTO_STR lock_path = str_printf("%s/manifests/.%s.lock", own, name);
     AUTO_STR path = str_printf("%s/manifests/%s/%s.json", own, name, version);
     AUTO_STR tagged = NULL;
     AUTO_STR text = json_dumps(m, JSON_SORT_KEYS | JSON_INDENT(1));
-    if (!dir || !lock_path || !path || !text)
+    if (!path || !text)
         return err_oom(err);
-    if (fd_mkdirs(dir, 0755, err) < 0)
+    AUTO_FD lock = put_lock_name(own, name, err);
+    if (lock < 0)
         return -1;
-    AUTO_FD lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (lock < 0 || flock(lock, LOCK_EX) < 0)
-        return err_sys(err, "'%s'", lock_path);
     if (fd_replace_file(path, text, strlen(text), 0644, err) < 0)
         return -1;
     if (!latest && files_tag(own, name, "latest", &tagged, NULL) == 0)

@@ -55,13 +55,16 @@ int put_lock(const char *store, bool exclusive, struct err *err)
     AUTO_STR path = str_printf("%s/lock", store);
     if (!path)
         return err_oom(err);
-    AUTO_FD fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return err_sys(err, "'%s'", path);
-    while (flock(fd, exclusive ? LOCK_EX : LOCK_SH) < 0)
-        if (errno != EINTR)
-            return err_sys(err, "lock '%s'", path);
-    return move_fd(fd);
+    return fd_lock_file(path, 0644, exclusive ? LOCK_EX : LOCK_SH, err);
+}
+
+int put_lock_name(const char *store, const char *name, struct err *err)
+{
+    AUTO_STR dir = str_printf("%s/manifests/%s", store, name);
+    AUTO_STR path = str_printf("%s/manifests/.%s.lock", store, name);
+    if (!dir || !path)
+        return err_oom(err);
+    return fd_mkdirs(dir, 0755, err) < 0 ? -1 : fd_lock_file(path, 0644, LOCK_EX, err);
 }
 
 /* The lock stands beside the directory, so that removing the one keeps the other. */
@@ -256,14 +259,11 @@ int put_manifest(const char *store, json_t *manifest, const char *base, char **v
     json_t *content = json_object_get(manifest, "content");
     const char *name = json_string_value(json_object_get(content, "name"));
     AUTO_STR dir = str_printf("%s/manifests/%s", store, name);
-    AUTO_STR lock_path = str_printf("%s/manifests/.%s.lock", store, name);
-    if (!dir || !lock_path)
+    if (!dir)
         return err_oom(err);
-    if (fd_mkdirs(dir, 0755, err) < 0)
+    AUTO_FD lock = put_lock_name(store, name, err);
+    if (lock < 0)
         return -1;
-    AUTO_FD lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (lock < 0 || flock(lock, LOCK_EX) < 0)
-        return err_sys(err, "'%s'", lock_path);
     for (int n = 1;; n++) {
         AUTO_STR v = n == 1 ? strdup(base) : str_printf("%s-%d", base, n);
         AUTO_STR path = v ? str_printf("%s/%s.json", dir, v) : NULL;

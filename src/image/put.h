@@ -14,6 +14,8 @@ int put_open(char **store, struct err *err);
 int put_make(const char *dir, struct err *err);
 /* Hold the store: shared to add, exclusive to remove. A descriptor or -1. */
 int put_lock(const char *store, bool exclusive, struct err *err);
+/* For who changes the versions of that name, whose directory is made: a descriptor, or -1. */
+int put_lock_name(const char *store, const char *name, struct err *err);
 /* A work directory of our own, locked while *lock is open. */
 int put_work(const char *parent, char **dir, int *lock, struct err *err);
 /* Take a file (on the store's file system) as a blob; its hash in hex. It is gone from

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/crc32c.h"
+
 void wire_put32(uint8_t *p, uint32_t v)
 {
     for (int i = 0; i < 4; i++)
@@ -24,22 +26,6 @@ static void put64(uint8_t *p, uint64_t v)
 static uint64_t get64(const uint8_t *p)
 {
     return wire_get32(p) | (uint64_t)wire_get32(p + 4) << 32;
-}
-
-/* CRC-32C, four bits at a time: 20 bytes a frame do not ask for more. */
-static uint32_t crc32c(const uint8_t *p, size_t len)
-{
-    static const uint32_t table[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1,
-                                       0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-                                       0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
-                                       0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
-    uint32_t crc = ~0u;
-    for (size_t i = 0; i < len; i++) {
-        crc ^= p[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
-    }
-    return ~crc;
 }
 
 uint32_t wire_encode(const struct wire_head *h, uint8_t *p)

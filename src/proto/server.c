@@ -103,13 +103,9 @@ static void call_free(struct rpc_call *call)
 /* False: the connection is broken and must be closed (not done here). */
 static bool conn_flush(struct rpc_conn *c)
 {
-    while (c->out_at < c->out.len) {
-        ssize_t n = send(c->fd, c->out.data + c->out_at, c->out.len - c->out_at,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            break;
+    if (c->out_at < c->out.len) {
+        ssize_t n =
+            fd_send_some(c->fd, c->out.data + c->out_at, c->out.len - c->out_at);
         if (n < 0)
             return false;
         c->out_at += n;
@@ -490,6 +486,13 @@ void rpc_call_fail(struct rpc_call *c, const struct err *why)
 {
     conn_send(c->conn, rpc_refusal(c->id, why), NULL, 0);
     call_free(c);
+}
+
+void rpc_call_drop(struct rpc_call *c)
+{
+    struct err why;
+    err_set(&why, E_CANCELLED, "the caller went away");
+    rpc_call_fail(c, &why);
 }
 
 void rpc_call_progress(struct rpc_call *c, json_t *what)

@@ -54,6 +54,8 @@ void rpc_call_answer(struct rpc_call *c, json_t *result); /* steals result */
 void rpc_call_answer_fds(struct rpc_call *c, json_t *result, const int *fds,
                          size_t nfds);
 void rpc_call_fail(struct rpc_call *c, const struct err *why);
+/* The end of a call whose caller went away: nobody hears it. */
+void rpc_call_drop(struct rpc_call *c);
 void rpc_call_progress(struct rpc_call *c, json_t *what); /* steals what; not the end */
 /* Answer, then take the connection out of the server: from now on it carries another
  * protocol. Gives its descriptor (nonblocking, the caller's) and what was already read

@@ -40,11 +40,9 @@ void transport_stream_flush(struct transport *t)
 {
     struct stream *s = t->kind;
     while (t->out_at < t->out.len && !t->is_down) {
-        ssize_t n = send(s->fd, t->out.data + t->out_at, t->out.len - t->out_at,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) /* a broken one is told by the read side */
+        ssize_t n =
+            fd_send_some(s->fd, t->out.data + t->out_at, t->out.len - t->out_at);
+        if (n <= 0) /* a broken one is told by the read side */
             break;
         transport_sent(t, n);
     }

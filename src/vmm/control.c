@@ -7,6 +7,7 @@
 #include "vmm/ckpt.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -48,14 +49,9 @@ static void watch_client(struct control *c, struct client *k)
 
 static void flush(struct control *c, struct client *k)
 {
-    while (k->out_done < k->out_len) {
-        ssize_t n = send(k->fd, k->out + k->out_done, k->out_len - k->out_done,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            break;
-        if (n <= 0) {
+    if (k->out_done < k->out_len) {
+        ssize_t n = fd_send_some(k->fd, k->out + k->out_done, k->out_len - k->out_done);
+        if (n < 0) {
             drop(c, k);
             return;
         }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "ckpt/ckpt.h"
 #include "ckpt/index.h"
 #include "ckpt/state.h"
@@ -41,7 +42,7 @@ static void fuzz_index(const uint8_t *data, size_t size)
     memcpy(copy, data, size);
     memcpy(&ram, copy + 24, sizeof ram);
     if (size > INDEX_TRAILER) {
-        uint32_t crc = state_crc32c(copy, size - INDEX_TRAILER);
+        uint32_t crc = crc32c(copy, size - INDEX_TRAILER);
         memcpy(copy + size - INDEX_TRAILER, &crc, sizeof crc);
     }
     if (index_decode(copy, size, ram, ram, size & 1, &chunks, NULL) == 0)

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "base/crc32c.h"
 #include "base/dirs.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -193,6 +195,48 @@ static void test_at(void **state)
     assert_int_equal(fd_write_at(fd, buf, 1, 0), -1);
 }
 
+static void test_crc(void **state)
+{
+    assert_int_equal(crc32c("123456789", 9), 0xe3069283);
+    assert_int_equal(crc32c("", 0), 0);
+}
+
+static void test_send_some(void **state)
+{
+    static char much[1 << 20], got[1 << 20];
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(fd_send_some(pair[0], much, 0), 0);
+    ssize_t n = fd_send_some(pair[0], much, sizeof much);
+    assert_true(n > 0 && n < (ssize_t)sizeof much);
+    assert_int_equal(fd_send_some(pair[0], much, sizeof much), 0);
+    assert_int_equal(fd_read_all(pair[1], got, n, NULL), 0);
+    assert_true(fd_send_some(pair[0], much, 1) == 1);
+    close(pair[1]);
+    assert_int_equal(fd_send_some(pair[0], much, 1), -1);
+    assert_int_equal(errno, EPIPE);
+    close(pair[0]);
+}
+
+static void test_lock(void **state)
+{
+    char dir[] = "/tmp/lodge-unit-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct err err;
+    AUTO_STR path = str_printf("%s/lock", dir);
+    int first = fd_lock_file(path, 0600, LOCK_EX, &err);
+    assert_true(first >= 0);
+    assert_int_equal(fd_lock_file(path, 0600, LOCK_EX | LOCK_NB, &err), -1);
+    assert_int_equal(err.code, E_BUSY);
+    close(first);
+    int second = fd_lock_file(path, 0600, LOCK_SH | LOCK_NB, &err);
+    assert_true(second >= 0);
+    close(second);
+    assert_int_equal(fd_lock_file("/nowhere/lock", 0600, LOCK_EX, &err), -1);
+    assert_int_equal(err.code, E_NOENT);
+    assert_int_equal(fd_remove_tree(dir, &err), 0);
+}
+
 static void test_pass_fds(void **state)
 {
     int pair[2], fds[4];
@@ -307,12 +351,14 @@ static void test_conf(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_err),      cmocka_unit_test(test_one_line),
-        cmocka_unit_test(test_sizes),    cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_hostlist), cmocka_unit_test(test_queue),
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_at),
-        cmocka_unit_test(test_pass_fds), cmocka_unit_test(test_proc),
-        cmocka_unit_test(test_dirs),     cmocka_unit_test(test_conf),
+        cmocka_unit_test(test_err),       cmocka_unit_test(test_one_line),
+        cmocka_unit_test(test_sizes),     cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_hostlist),  cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_files),     cmocka_unit_test(test_at),
+        cmocka_unit_test(test_pass_fds),  cmocka_unit_test(test_crc),
+        cmocka_unit_test(test_send_some), cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_proc),      cmocka_unit_test(test_dirs),
+        cmocka_unit_test(test_conf),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
