@@ -8,11 +8,17 @@
 
 SPANK_PLUGIN(lodge, 1)
 
-static int tell(int rc, const struct err *err)
+static int answer(spank_t sp, int argc, char **argv,
+                  int (*act)(spank_t, const struct plugin_args *, struct err *))
 {
-    if (rc < 0)
-        slurm_error("lodge: %s", err->text);
-    return rc < 0 ? -1 : 0;
+    struct plugin_args a;
+    struct err err = {0};
+
+    plugin_args(argc, argv, &a);
+    if (act(sp, &a, &err) >= 0)
+        return 0;
+    slurm_error("lodge: %s", err.text);
+    return -1;
 }
 
 int slurm_spank_init(spank_t sp, int argc, char **argv);
@@ -32,23 +38,15 @@ int slurm_spank_init_post_opt(spank_t sp, int argc, char **argv);
 int slurm_spank_init_post_opt(spank_t sp, int argc, char **argv)
 {
     spank_context_t where = spank_context();
-    struct plugin_args a;
-    struct err err = {0};
-
-    if (where != S_CTX_LOCAL && where != S_CTX_ALLOCATOR)
-        return 0;
-    plugin_args(argc, argv, &a);
-    return tell(plugin_submit(sp, &a, &err), &err);
+    return where == S_CTX_LOCAL || where == S_CTX_ALLOCATOR
+               ? answer(sp, argc, argv, plugin_submit)
+               : 0;
 }
 
 int slurm_spank_job_prolog(spank_t sp, int argc, char **argv);
 int slurm_spank_job_prolog(spank_t sp, int argc, char **argv)
 {
-    struct plugin_args a;
-    struct err err = {0};
-
-    plugin_args(argc, argv, &a);
-    return tell(node_prolog(sp, &a, &err), &err);
+    return answer(sp, argc, argv, node_prolog);
 }
 
 /* Called for every task; the external step has exactly one on each node. Its failures
@@ -56,34 +54,23 @@ int slurm_spank_job_prolog(spank_t sp, int argc, char **argv)
 int slurm_spank_task_post_fork(spank_t sp, int argc, char **argv);
 int slurm_spank_task_post_fork(spank_t sp, int argc, char **argv)
 {
-    struct plugin_args a;
-    struct err err = {0};
     uint32_t step = 0;
 
     if (spank_get_item(sp, S_JOB_STEPID, &step) != ESPANK_SUCCESS ||
         step != STEP_EXTERN)
         return 0;
-    plugin_args(argc, argv, &a);
-    tell(node_extern(sp, &a, &err), &err);
+    answer(sp, argc, argv, node_extern);
     return 0;
 }
 
 int slurm_spank_task_init(spank_t sp, int argc, char **argv);
 int slurm_spank_task_init(spank_t sp, int argc, char **argv)
 {
-    struct plugin_args a;
-    struct err err = {0};
-
-    plugin_args(argc, argv, &a);
-    return tell(task_init(sp, &a, &err), &err);
+    return answer(sp, argc, argv, task_init);
 }
 
 int slurm_spank_job_epilog(spank_t sp, int argc, char **argv);
 int slurm_spank_job_epilog(spank_t sp, int argc, char **argv)
 {
-    struct plugin_args a;
-    struct err err = {0};
-
-    plugin_args(argc, argv, &a);
-    return tell(node_epilog(sp, &a, &err), &err);
+    return answer(sp, argc, argv, node_epilog);
 }

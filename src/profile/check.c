@@ -117,6 +117,16 @@ static void check_image(const struct check *c)
         wrong(c, "initrd", "is given without a kernel; add <kernel>");
 }
 
+/* The first number that stands in the list a second time; NULL if none does. */
+static const uint32_t *twice(const struct profile_u32s *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (list->at[i] == list->at[k])
+                return &list->at[i];
+    return NULL;
+}
+
 static void check_memory(const struct check *c)
 {
     const struct profile *p = c->p;
@@ -138,13 +148,9 @@ static void check_memory(const struct check *c)
     }
     if (p->numa_nodes.count && p->numa_policy == PROFILE_NUMA_NONE)
         wrong(c, "numa_nodes", "nodes are given without a policy; add numa=\"bind\"");
-    for (size_t i = 0; i < p->numa_nodes.count; i++)
-        for (size_t k = 0; k < i; k++)
-            if (p->numa_nodes.at[i] == p->numa_nodes.at[k]) {
-                wrong(c, "numa_nodes", "node %" PRIu32 " is named twice",
-                      p->numa_nodes.at[i]);
-                return;
-            }
+    const uint32_t *node = twice(&p->numa_nodes);
+    if (node)
+        wrong(c, "numa_nodes", "node %" PRIu32 " is named twice", *node);
 }
 
 static void check_pins(const struct check *c)
@@ -158,13 +164,9 @@ static void check_pins(const struct check *c)
               p->cpu_pin.count, p->vcpus,
               p->cpu_pin.count > p->vcpus ? "fewer, or raise count"
                                           : "one for each, or none");
-    for (size_t i = 0; i < p->cpu_pin.count; i++)
-        for (size_t k = 0; k < i; k++)
-            if (p->cpu_pin.at[i] == p->cpu_pin.at[k]) {
-                wrong(c, "cpu_pin", "CPU %" PRIu32 " is pinned twice",
-                      p->cpu_pin.at[i]);
-                return;
-            }
+    const uint32_t *cpu = twice(&p->cpu_pin);
+    if (cpu)
+        wrong(c, "cpu_pin", "CPU %" PRIu32 " is pinned twice", *cpu);
 }
 
 static void check_features(const struct check *c)

@@ -3,6 +3,8 @@
 #pragma once
 #include "proto/tar.h"
 
+#include <stdbool.h>
+
 enum {
     TAR_BLOCK = 512,
     TAR_COPY = 65536,
@@ -19,3 +21,11 @@ struct tar_header {
 _Static_assert(sizeof(struct tar_header) == TAR_BLOCK, "a tar header is a block");
 
 unsigned tar_sum(const struct tar_header *h);
+
+/* What the hooks are told of. */
+struct tar_tally {
+    const struct tar_hooks *hooks; /* may be NULL */
+    uint64_t files, bytes, told;
+};
+void tar_progress(struct tar_tally *t, bool file);
+void tar_warn(const struct tar_tally *t, const char *name, const char *why);

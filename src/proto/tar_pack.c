@@ -17,10 +17,27 @@
 
 struct packer {
     int fd;
-    const struct tar_hooks *hooks;
-    uint64_t files, bytes, told;
+    struct tar_tally tally;
     char *copy;
 };
+
+void tar_progress(struct tar_tally *t, bool file)
+{
+    t->files += file;
+    if (!t->hooks || !t->hooks->progress)
+        return;
+    if (file || t->bytes - t->told >= TAR_PROGRESS_EVERY) {
+        t->told = t->bytes;
+        t->hooks->progress(t->files, t->bytes, t->hooks->arg);
+    }
+}
+
+void tar_warn(const struct tar_tally *t, const char *name, const char *why)
+{
+    AUTO_STR text = str_printf("'%s' was left out: %s", name, why);
+    if (text && t->hooks && t->hooks->warn)
+        t->hooks->warn(text, t->hooks->arg);
+}
 
 unsigned tar_sum(const struct tar_header *h)
 {
@@ -31,24 +48,6 @@ unsigned tar_sum(const struct tar_header *h)
         sum += i >= field && i < field + sizeof h->sum ? ' ' : p[i];
     }
     return sum;
-}
-
-static void progress(struct packer *p, bool file)
-{
-    p->files += file;
-    if (!p->hooks || !p->hooks->progress)
-        return;
-    if (file || p->bytes - p->told >= TAR_PROGRESS_EVERY) {
-        p->told = p->bytes;
-        p->hooks->progress(p->files, p->bytes, p->hooks->arg);
-    }
-}
-
-static void warn(struct packer *p, const char *name, const char *why)
-{
-    AUTO_STR text = str_printf("'%s' was left out: %s", name, why);
-    if (text && p->hooks && p->hooks->warn)
-        p->hooks->warn(text, p->hooks->arg);
 }
 
 static int put_block(struct packer *p, const char *name, char type, uint64_t size,
@@ -123,7 +122,8 @@ static int put_content(struct packer *p, int from, const char *name, uint64_t si
             continue;
         if (n <= 0) {
             if (!short_told)
-                warn(p, name, n < 0 ? strerror(errno) : "it shrank while it was read");
+                tar_warn(&p->tally, name,
+                         n < 0 ? strerror(errno) : "it shrank while it was read");
             short_told = true;
             memset(p->copy, 0, want);
             n = want;
@@ -131,8 +131,8 @@ static int put_content(struct packer *p, int from, const char *name, uint64_t si
         if (fd_write_all(p->fd, p->copy, n, err) < 0)
             return -1;
         left -= n;
-        p->bytes += n;
-        progress(p, false);
+        p->tally.bytes += n;
+        tar_progress(&p->tally, false);
     }
     return put_padding(p, size, err);
 }
@@ -175,7 +175,7 @@ static int pack_link(struct packer *p, int at, const char *leaf, const char *nam
     if (n < 0)
         return err_sys(err, "'%s'", name);
     link[n] = '\0';
-    progress(p, true);
+    tar_progress(&p->tally, true);
     return put_header(p, name, '2', 0, st, link, err);
 }
 
@@ -190,7 +190,7 @@ static int pack_entry(struct packer *p, int at, const char *leaf, const char *na
     if (S_ISFIFO(st.st_mode))
         return put_header(p, name, '6', 0, &st, "", err);
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
-        warn(p, name, "neither file, directory, link nor pipe");
+        tar_warn(&p->tally, name, "neither file, directory, link nor pipe");
         return 0;
     }
     if (depth > TAR_DEPTH_MAX)
@@ -214,7 +214,7 @@ static int pack_entry(struct packer *p, int at, const char *leaf, const char *na
     if (put_header(p, name, '0', now.st_size, &now, "", err) < 0 ||
         put_content(p, fd, name, now.st_size, err) < 0)
         return -1;
-    progress(p, true);
+    tar_progress(&p->tally, true);
     return 0;
 }
 
@@ -238,7 +238,7 @@ int tar_pack(int fd, const char *path, const struct tar_hooks *hooks, struct err
     AUTO_STR copy = malloc(TAR_COPY);
     if (!copy)
         return err_oom(err);
-    struct packer p = {.fd = fd, .hooks = hooks, .copy = copy};
+    struct packer p = {.fd = fd, .tally = {.hooks = hooks}, .copy = copy};
     struct stat st;
     /* What was named may be a link: to its target, as cp does. */
     if (stat(trimmed, &st) < 0)

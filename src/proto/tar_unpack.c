@@ -27,8 +27,7 @@ struct later {
 struct unpacker {
     int fd, root;
     const char *rename; /* what the first component becomes; NULL: stays */
-    const struct tar_hooks *hooks;
-    uint64_t files, bytes, told;
+    struct tar_tally tally;
     char *path, *link; /* from a pax header, for the next entry */
     bool has_size;
     uint64_t size;
@@ -36,24 +35,6 @@ struct unpacker {
     size_t nlater, later_size;
     char *copy;
 };
-
-static void progress(struct unpacker *u, bool file)
-{
-    u->files += file;
-    if (!u->hooks || !u->hooks->progress)
-        return;
-    if (file || u->bytes - u->told >= TAR_PROGRESS_EVERY) {
-        u->told = u->bytes;
-        u->hooks->progress(u->files, u->bytes, u->hooks->arg);
-    }
-}
-
-static void warn(struct unpacker *u, const char *name, const char *why)
-{
-    AUTO_STR text = str_printf("'%s' was left out: %s", name, why);
-    if (text && u->hooks && u->hooks->warn)
-        u->hooks->warn(text, u->hooks->arg);
-}
 
 static int bad(struct err *err, const char *what)
 {
@@ -189,8 +170,8 @@ static int make_file(struct unpacker *u, int at, const char *leaf, const char *n
         if (fd_write_all(fd, u->copy, n, err) < 0)
             return err_at(err, "'%s'", name);
         left -= n;
-        u->bytes += n;
-        progress(u, false);
+        u->tally.bytes += n;
+        tar_progress(&u->tally, false);
     }
     size_t rest = st->st_size % TAR_BLOCK;
     if (rest && fd_read_all(u->fd, u->copy, TAR_BLOCK - rest, err) < 0)
@@ -239,10 +220,10 @@ static int take_entry(struct unpacker *u, char type, const char *raw, const char
             return -1;
         break;
     default:
-        warn(u, name, "a kind of entry that is not taken from archives");
+        tar_warn(&u->tally, name, "a kind of entry that is not taken from archives");
         return skip(u, st->st_size, err);
     }
-    progress(u, true);
+    tar_progress(&u->tally, true);
     return 0;
 }
 
@@ -342,7 +323,7 @@ static void finish_directories(struct unpacker *u)
         AUTO_FD fd = open_beneath(u->root, l->name, O_RDONLY | O_DIRECTORY);
         struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, l->mtime};
         if (fd >= 0 && (fchmod(fd, l->mode) < 0 || futimens(fd, times) < 0))
-            warn(u, l->name, "its mode and time could not be set");
+            tar_warn(&u->tally, l->name, "its mode and time could not be set");
         free(l->name);
     }
     free(u->later);
@@ -379,7 +360,7 @@ int tar_unpack(int fd, const char *dest, const struct tar_hooks *hooks, struct e
 {
     AUTO_STR own = NULL;
     AUTO_STR copy = malloc(TAR_COPY);
-    struct unpacker u = {.fd = fd, .root = -1, .hooks = hooks, .copy = copy};
+    struct unpacker u = {.fd = fd, .root = -1, .tally = {.hooks = hooks}, .copy = copy};
     if (!copy)
         return err_oom(err);
     if (open_dest(&u, dest, &own, err) < 0)

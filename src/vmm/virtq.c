@@ -252,40 +252,36 @@ unsigned virtq_slice(const struct virtq_chain *c, bool in, size_t at, size_t len
     return used;
 }
 
-size_t virtq_read(const struct virtq_chain *c, size_t at, void *buf, size_t len)
+/* Between buf and what lies behind the first `at` bytes of n pieces of guest memory. */
+static size_t copy(const struct iovec *iov, unsigned n, size_t at, char *buf,
+                   size_t len, bool to_guest)
 {
     size_t done = 0;
-    for (unsigned i = 0; i < c->nout && done < len; i++) {
-        size_t n = c->iov[i].iov_len;
-        if (at >= n) {
-            at -= n;
+    for (unsigned i = 0; i < n && done < len; i++) {
+        if (at >= iov[i].iov_len) {
+            at -= iov[i].iov_len;
             continue;
         }
-        n -= at;
-        if (n > len - done)
-            n = len - done;
-        memcpy((char *)buf + done, (char *)c->iov[i].iov_base + at, n);
-        done += n;
+        char *guest = (char *)iov[i].iov_base + at;
+        size_t k = iov[i].iov_len - at;
+        if (k > len - done)
+            k = len - done;
+        if (to_guest)
+            memcpy(guest, buf + done, k);
+        else
+            memcpy(buf + done, guest, k);
+        done += k;
         at = 0;
     }
     return done;
 }
 
+size_t virtq_read(const struct virtq_chain *c, size_t at, void *buf, size_t len)
+{
+    return copy(c->iov, c->nout, at, buf, len, false);
+}
+
 size_t virtq_write(const struct virtq_chain *c, size_t at, const void *buf, size_t len)
 {
-    size_t done = 0;
-    for (unsigned i = c->nout; i < c->nout + (unsigned)c->nin && done < len; i++) {
-        size_t n = c->iov[i].iov_len;
-        if (at >= n) {
-            at -= n;
-            continue;
-        }
-        n -= at;
-        if (n > len - done)
-            n = len - done;
-        memcpy((char *)c->iov[i].iov_base + at, (const char *)buf + done, n);
-        done += n;
-        at = 0;
-    }
-    return done;
+    return copy(c->iov + c->nout, c->nin, at, (char *)buf, len, true);
 }
