@@ -409,7 +409,7 @@ static int cut_tracking(struct vm *vm, struct err *err)
         return err_oom(err);
     if (on && memory_dirty_fetch(vm, k->map, err) < 0)
         return -1;
-    if (s->q.parent[0]) {
+    if (on && s->q.parent[0]) { /* the one that is tracked: may_save() */
         s->want = malloc(words * sizeof *s->want);
         if (!s->want)
             return err_oom(err);
