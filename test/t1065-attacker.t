@@ -130,6 +130,21 @@ def lines(victim, profile):
         want("200 descriptors", send(b'{"id":"1","method":"ping"}\n', [null] * 200), "RESULT")
 
 
+def floods(victim, profile):
+    """More at once than anybody needs: what makes processes of root is counted."""
+    s, f, _ = connect()
+    for i in range(200):
+        s.sendall(json.dumps({"id": str(i), "method": "node.check"}).encode() + b"\n")
+    said = [json.loads(f.readline()) for _ in range(200)]
+    want("node.check", str([m["error"]["text"] for m in said if "error" in m][:1]), "answers already; wait for some")
+    want("node.check", str(any("result" in m for m in said)), "True")
+    for i in range(260):
+        said = ask("vm.deploy", profile=profile, name="f%d" % i, boot=False)
+    want("vm.deploy", said, "has 256 machines here already")
+    for i in range(256):
+        want("vm.destroy", ask("vm.destroy", vm="f%d" % i), "RESULT")
+
+
 def crowd(victim, profile):
     """As many connections as come, each with the beginning of a line, and one that does not read."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -171,7 +186,7 @@ test_expect_success 'of all that the agent keeps he can open its socket' '
     cat readable && echo "$LODGE_AGENT_SOCKET" >socket && test_cmp socket readable &&
     test -z "$(as $B find "$LODGE_STATE_DIR" "$LODGE_RUN_DIR" -type d -writable 2>/dev/null)"
 '
-for what in others rights names parts lines; do
+for what in others rights names parts lines floods; do
     test_expect_success "the socket: $what" "attack $what"
 done
 # The directory is there as soon as anybody had a disk.

@@ -130,6 +130,7 @@ static int run(const struct options *o, struct err *err)
 {
     struct agent a = {.stay = o->stay, .idle_ms = o->idle_ms, .root = ""};
     list_init(&a.vms);
+    list_init(&a.asked);
     umask(022);
     if (dirs_make(DIRS_STATE, err) < 0 || dirs_make(DIRS_RUN, err) < 0)
         return -1;

@@ -135,11 +135,20 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
 
 /* Whoever comes without a ticket: if the site lets users start machines outside of jobs,
  * and then only at bridges that it gives to users. */
-int agent_may_start(const struct vm *vm, struct err *err)
+int agent_may_start(struct agent *a, const struct vm *vm, struct err *err)
 {
+    enum { MACHINES_MAX = 256 };
     AUTO(conf) conf = NULL;
+    const struct vm *other;
+    unsigned n = 0;
     if (conf_load(NULL, &conf, err) < 0 || conf_outside_jobs(conf, err) < 0)
         return -1;
+    list_each (other, &a->vms, in)
+        n += other->uid == vm->uid && !other->job;
+    if (n >= MACHINES_MAX)
+        return err_set(err, E_BUSY,
+                       "uid %u has %u machines here already; destroy some first",
+                       (unsigned)vm->uid, n);
     for (size_t i = 0; i < vm->profile->nic_count; i++) {
         enum profile_nic_type type = vm->profile->nics[i].type;
         struct network net;
@@ -181,7 +190,7 @@ static int deploy_make(struct agent *a, struct rpc_call *call, struct deploy *d,
     if (!vm->name || !vm->vt)
         return err_oom(err);
     if (!d->ticket && !agent_is_master(rpc_call_uid(call)) &&
-        agent_may_start(vm, err) < 0)
+        agent_may_start(a, vm, err) < 0)
         return -1;
     if (d->fresh)
         json_object_set_new(vm->vt, "fresh", json_true());

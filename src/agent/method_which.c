@@ -174,10 +174,28 @@ void agent_answer_when(struct rpc_call *call, struct vm *vm, enum life_until unt
 
 /* --- by a worker ----------------------------------------------------------------------- */
 
+enum { ASKED_MAX = 32 };
+
 struct asked {
     struct rpc_call *call;
     struct agent *agent;
+    uid_t uid;
+    struct list in; /* agent.asked */
 };
+
+/* Each is a process of root's: nobody has any number of them made. */
+static int may_ask(const struct agent *a, uid_t uid, struct err *err)
+{
+    const struct asked *q;
+    unsigned n = 0;
+    list_each (q, &a->asked, in)
+        n += q->uid == uid;
+    if (n < ASKED_MAX || agent_is_master(uid))
+        return 0;
+    return err_set(err, E_BUSY,
+                   "uid %u has asked for %u such answers already; wait for some",
+                   (unsigned)uid, n);
+}
 
 static void worker_done(void *arg, json_t *result, const struct err *why)
 {
@@ -186,6 +204,7 @@ static void worker_done(void *arg, json_t *result, const struct err *why)
         rpc_call_fail(q->call, why);
     else
         rpc_call_answer(q->call, json_incref(result));
+    list_remove(&q->in);
     q->agent->busy--;
     agent_touch(q->agent);
     free(q);
@@ -194,15 +213,18 @@ static void worker_done(void *arg, json_t *result, const struct err *why)
 void agent_answer_by_worker(struct rpc_call *call, struct agent *a,
                             struct work_spec spec)
 {
-    struct err err;
+    struct err err = {0};
     struct work *w;
-    struct asked *q = calloc(1, sizeof *q);
+    uid_t uid = rpc_call_uid(call);
+    struct asked *q = may_ask(a, uid, &err) < 0 ? NULL : calloc(1, sizeof *q);
     if (!q) {
-        err_oom(&err);
+        if (!err.code)
+            err_oom(&err);
         rpc_call_fail(call, &err);
         return;
     }
-    *q = (struct asked){.call = call, .agent = a};
+    *q = (struct asked){.call = call, .agent = a, .uid = uid};
+    list_add(&a->asked, &q->in);
     a->busy++;
     spec.event = a->event;
     spec.done = worker_done;

@@ -191,7 +191,6 @@ static void do_info(struct rpc_call *call, json_t *params, void *arg)
     struct agent *a = arg;
     size_t n = 0;
     struct vm *vm;
-    uid_t caller = rpc_call_uid(call);
     list_each (vm, &a->vms, in)
         n++;
     json_t *types = json_array();
@@ -200,7 +199,7 @@ static void do_info(struct rpc_call *call, json_t *params, void *arg)
     json_t *info = json_pack("{s:I, s:I, s:o}", "pid", (json_int_t)getpid(), "uid",
                              (json_int_t)geteuid(), "types", types);
     /* How full it is, and of how many machines, is nobody else's to know. */
-    if (info && (caller == 0 || caller == geteuid()))
+    if (info && agent_is_master(rpc_call_uid(call)))
         json_object_update_new(info, json_pack("{s:I, s:o, s:o}", "vms", (json_int_t)n,
                                                "reserved", reserve_show(a), "room",
                                                reserve_room(a)));

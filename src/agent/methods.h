@@ -30,8 +30,9 @@ void agent_new_id(const struct agent *a, char id[VM_ID_LEN + 1]);
 int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
                 json_int_t vcpus, struct err *err);
 
-/* Whoever comes with a profile of their own: only bridges that the site gives to users. */
-int agent_may_start(const struct vm *vm, struct err *err);
+/* Whoever comes with a profile of their own: only bridges that the site gives to users,
+ * and only so many machines. */
+int agent_may_start(struct agent *a, const struct vm *vm, struct err *err);
 
 void method_deploy(struct rpc_call *call, json_t *params, void *agent);
 void method_exec(struct rpc_call *call, json_t *params, void *agent);
