@@ -28,6 +28,19 @@ test_expect_success 'names that live, types, files' '
     lodge __complete store export "" >out && echo :dirs >expected && test_cmp expected out
 '
 
+test_expect_success 'machines, checkpoints; no agent is started for it' '
+    lodge __complete vm exec "" >out && test_must_be_empty out && test ! -e "$LODGE_RUN_DIR/agent.sock" &&
+    lodge vm start debian-fake --name yak >/dev/null && lodge __complete vm exec ya >out && echo yak >expected &&
+    test_cmp expected out && lodge __complete vm checkpoint --stop "" >out && test_cmp expected out &&
+    lodge vm destroy -f yak >/dev/null &&
+    mkdir -p "$LODGE_STATE_DIR/checkpoints/yak-1" && printf ":dirs\nyak-1\n" >expected &&
+    lodge __complete vm restore ya >out && test_cmp expected out &&
+    lodge __complete vm checkpoint yak --parent ya >out && test_cmp expected out &&
+    lodge __complete ckpt verify ya >out && test_cmp expected out &&
+    lodge __complete vm restore --mode=u >out && echo uffd >expected && test_cmp expected out &&
+    lodge __complete vm start --type v >out && test_must_be_empty out
+'
+
 test_expect_success 'what cannot be known is quiet' '
     lodge __complete frobnicate x >out && test_must_be_empty out &&
     lodge __complete >out && grep -qx profile out
@@ -41,8 +54,10 @@ test_expect_success BASH 'bash asks the program' '
 	try lodge profile show ze
 	try lodge explain --type = hp
 	try lodge profile "re"
+	try lodge vm restore --mode = m
+	try lodge vm checkpoint --tr
 	END
-    bash try.bash >out && printf "profile\nzebra\nhpc\nremove\n" >expected &&
+    bash try.bash >out && printf "profile\nzebra\nhpc\nremove\nmap\n--track\n" >expected &&
     test_cmp expected out
 '
 

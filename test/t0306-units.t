@@ -22,4 +22,14 @@ test_expect_success SYSTEMD_ANALYZE 'systemd understands every line' '
     done
 '
 
+lodge_prereq OFFLINE 'systemd-analyze is older than 250' sh -c 'systemd-analyze security --help | grep -q offline'
+test_expect_success OFFLINE 'nothing is opened again without a word: how exposed they are' '
+    while read unit most; do
+        systemd-analyze security --no-pager --offline=true --threshold=$most ./$unit.service >$unit.score
+        code=$? && tail -1 $unit.score && test $code = 0 || return 1
+    done <<-END
+	lodged 30
+	lodge-agent 66
+	END
+'
 test_done

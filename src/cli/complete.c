@@ -2,8 +2,8 @@
 /* lodge __complete WORD...: what may stand for the last word, one a line. All of it
  * comes from the tables of nouns, verbs and options; names that live come from the
  * store or the agent, by the word in capitals that stands in a verb's `args` or as an
- * option's argument: PROFILE, CLUSTER, IMAGE, VM, CKPT, NODE, OP, TYPE, FILE,
- * DIR. */
+ * option's argument: PROFILE, CLUSTER, IMAGE, VM, CKPT, NODE, OP, TYPE, MODE, FILE,
+ * DIR. A checkpoint may be a directory as well. */
 #include "cli/cli.h"
 
 #include <ctype.h>
@@ -68,8 +68,10 @@ static void offer_placeholder(const char *what, const char *start)
         AUTO_STR word = strndup(s, len);
         if (!word)
             return;
-        if (!strcmp(word, "FILE") || !strcmp(word, "DIR"))
-            printf(":%s\n", !strcmp(word, "DIR") ? "dirs" : "files");
+        if (!strcmp(word, "FILE"))
+            puts(":files");
+        if (!strcmp(word, "DIR") || !strcmp(word, "CKPT"))
+            puts(":dirs");
         cli_complete_names(word, start);
         s += len + (s[len] == '|');
     }
