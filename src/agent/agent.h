@@ -11,7 +11,7 @@ struct agent {
     sd_event *event;
     struct rpc_server *server;
     struct list vms;
-    struct list asked; /* answers that workers are making */
+    struct list asked;        /* answers that workers are making */
     char tag[VM_TAG_LEN + 1]; /* begins the id of each VM of this agent: see load.c */
     bool stay;                /* do not end when idle */
     unsigned idle_ms;         /* how long without VMs and calls until the end */

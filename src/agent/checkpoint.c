@@ -391,7 +391,8 @@ static int define(struct loading *l, json_t *read, struct vm **out, struct err *
                          "machine_id", machine_id, "mode", l->mode);
     if (!vm->name || !vm->vt || !vm->from)
         return err_oom(err);
-    if (!agent_is_master(rpc_call_uid(l->call)) && agent_may_start(l->agent, vm, err) < 0)
+    if (!agent_is_master(rpc_call_uid(l->call)) &&
+        agent_may_start(l->agent, vm, err) < 0)
         return -1;
     if (l->mode && vm->profile->type != PROFILE_HPC)
         return err_set(err, E_UNAVAIL,
