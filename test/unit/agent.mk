@@ -15,6 +15,7 @@ agent_tests = test/t0061-domain.t \
 agent_tests_more = test/t2100-ckpt.t \
     test/t2110-freeze.t \
     test/t3060-lab-vm.t \
+    test/t3070-passthrough.t \
     test/t3062-lab-kill.t \
     test/t3310-ckpt-hpc.t \
     test/t3320-ckpt-nodes.t
