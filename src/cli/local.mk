@@ -20,7 +20,7 @@ lodge_SOURCES = \
     src/cli/node_site.c src/cli/node_site.h \
     src/cli/nouns.c src/cli/nouns.h \
     src/cli/op.c \
-    src/cli/out.c \
+    src/cli/fit.c src/cli/fit.h src/cli/out.c \
     src/cli/profile.c \
     src/cli/run.c \
     src/cli/site.c \

@@ -3,6 +3,7 @@
  * the exit status. */
 #include "cli/cli.h"
 
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -221,6 +222,9 @@ static int choose_verb(struct cli *cli, int argc, char **argv, struct err *err)
 int main(int argc, char **argv)
 {
     log_open("lodge", LOG_L_WARN);
+    /* What we print is UTF-8, whatever the locale: descriptions, reasons, paths. */
+    if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1)
+        setlocale(LC_CTYPE, "C.UTF-8");
     argp_err_exit_status = 64;
     if (argc >= 2 && (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))) {
         printf("lodge %s\n", PACKAGE_VERSION);

@@ -14,6 +14,7 @@
 #include "base/hostlist.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "cli/fit.h"
 
 enum { COLUMNS_MAX = 64, NARROWEST = 20 };
 
@@ -171,8 +172,30 @@ static const char *state_colour(const char *state)
     return NULL;
 }
 
+/* What control characters there are, from whomever, shown and not sent. */
+static char *one_line(const char *text)
+{
+    size_t size = strlen(text) * 4 + 1;
+    char *plain = malloc(size);
+    if (plain) {
+        strcpy(plain, text);
+        str_one_line(plain, size);
+    }
+    return plain;
+}
+
+/* The cell, in lines that fit. It is gone where there is no memory. */
+static int fold(char **text, size_t width)
+{
+    AUTO_STR was = *text;
+    AUTO_STR plain = one_line(was);
+    *text = plain ? fit_fold(plain, width) : NULL;
+    return *text ? 0 : -1;
+}
+
 static int add_row(struct libscols_table *table, const struct cli_column *const *chosen,
-                   size_t count, const json_t *row, struct err *err)
+                   const size_t *widths, size_t count, const json_t *row,
+                   struct err *err)
 {
     struct libscols_line *line = scols_table_new_line(table, NULL);
     if (!line)
@@ -180,6 +203,8 @@ static int add_row(struct libscols_table *table, const struct cli_column *const 
     for (size_t i = 0; i < count; i++) {
         char *text = cell_text(chosen[i], json_object_get(row, chosen[i]->name));
         if (!text)
+            return err_oom(err);
+        if (widths[i] != SIZE_MAX && fold(&text, widths[i]) < 0)
             return err_oom(err);
         const char *colour = chosen[i]->kind == CLI_STATE ? state_colour(text) : NULL;
         if (scols_line_refer_data(line, i, text) < 0) {
@@ -211,6 +236,37 @@ static void header_of(const char *name, char *out, size_t size)
     out[k] = '\0';
 }
 
+/* How wide each column may be; none is folded but on a terminal. */
+static int plan_widths(const struct cli *cli, const struct cli_column *const *chosen,
+                       size_t count, const json_t *rows, size_t *widths,
+                       struct err *err)
+{
+    struct winsize size = {0};
+    bool words[COLUMNS_MAX];
+    for (size_t c = 0; c < count; c++)
+        widths[c] = SIZE_MAX;
+    if (cli->raw || cli->parsable || !isatty(STDOUT_FILENO) ||
+        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col)
+        return 0;
+    for (size_t c = 0; c < count; c++) {
+        size_t i;
+        json_t *row;
+        char header[64];
+        header_of(chosen[c]->name, header, sizeof header);
+        words[c] = chosen[c]->kind == CLI_TEXT;
+        widths[c] = strlen(header);
+        json_array_foreach (rows, i, row) {
+            AUTO_STR text = cell_text(chosen[c], json_object_get(row, chosen[c]->name));
+            if (!text)
+                return err_oom(err);
+            size_t width = fit_width(text);
+            widths[c] = width > widths[c] ? width : widths[c];
+        }
+    }
+    fit_columns(widths, words, count, size.ws_col);
+    return 0;
+}
+
 static int print_table(struct cli *cli, const struct cli_column *const *chosen,
                        size_t count, const json_t *rows, struct err *err)
 {
@@ -223,17 +279,30 @@ static int print_table(struct cli *cli, const struct cli_column *const *chosen,
     scols_table_enable_noheadings(table, cli->noheader);
     scols_table_enable_colors(table, cli_colour(stdout));
     scols_table_enable_nowrap(table, true);
+    size_t widths[COLUMNS_MAX];
+    if (plan_widths(cli, chosen, count, rows, widths, err) < 0)
+        return -1;
     for (size_t i = 0; i < count; i++) {
         char header[64];
         header_of(chosen[i]->name, header, sizeof header);
-        if (!scols_table_new_column(table, header, 0,
-                                    is_number(chosen[i]->kind) ? SCOLS_FL_RIGHT : 0))
+        bool right = is_number(chosen[i]->kind),
+             folds = widths[i] != SIZE_MAX && !right;
+        struct libscols_column *column = scols_table_new_column(table, header, 0,
+                                                                right   ? SCOLS_FL_RIGHT
+                                                                : folds ? SCOLS_FL_WRAP
+                                                                        : 0);
+        if (!column)
             return err_oom(err);
+        if (folds) {
+            scols_column_set_safechars(column, "\n");
+            scols_column_set_wrapfunc(column, scols_wrapnl_chunksize,
+                                      scols_wrapnl_nextchunk, NULL);
+        }
     }
     size_t i;
     json_t *row;
     json_array_foreach (rows, i, row)
-        if (add_row(table, chosen, count, row, err) < 0)
+        if (add_row(table, chosen, widths, count, row, err) < 0)
             return -1;
     fflush(stdout);
     if (scols_print_table(table) < 0)
@@ -247,6 +316,9 @@ static int print_table(struct cli *cli, const struct cli_column *const *chosen,
                 scols_column_get_header(scols_table_get_column(table, c)));
             printf("%s%s", title, c + 1 < count ? " " : "\n");
         }
+    if (!json_array_size(rows) && !cli->status && !cli->parsable && !cli->raw &&
+        isatty(STDOUT_FILENO))
+        puts("(none)");
     return 0;
 }
 
@@ -306,8 +378,11 @@ int cli_show(struct cli *cli, const struct cli_column *columns, json_t *row,
         AUTO_STR text = cell_text(chosen[i], json_object_get(row, chosen[i]->name));
         if (!text)
             return err_oom(err);
-        if (*text)
-            printf("%-*s  %s\n", width, chosen[i]->name, text);
+        AUTO_STR plain = one_line(text);
+        if (!plain)
+            return err_oom(err);
+        if (*plain)
+            printf("%-*s  %s\n", width, chosen[i]->name, plain);
     }
     return 0;
 }

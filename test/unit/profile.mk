@@ -24,8 +24,8 @@ test/fuzz/profile.fuzz: src/profile/schemas.c FORCE
 	    $(src_profile_libprofile_la_SOURCES) $(src_base_libbase_la_SOURCES)' \
 	    '$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(XML2_LIBS)'
 
-dist_check_SCRIPTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0303-store.t
-TESTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0303-store.t
+dist_check_SCRIPTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0312-terminal.t test/t0303-store.t
+TESTS += test/t0300-profile.t test/t0301-docs.t test/t0302-complete.t test/t0312-terminal.t test/t0303-store.t
 
 check_PROGRAMS += test/unit/profile_oom.tap
 test_unit_profile_oom_tap_SOURCES = test/unit/profile_oom.c test/unit/unit.h
