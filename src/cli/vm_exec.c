@@ -59,13 +59,8 @@ int vm_command(const struct vm_exec_input *x, char **argv, struct command **out,
     AUTO(command) c = command_new();
     if (!c)
         return err_oom(err);
-    size_t n = 0;
-    while (argv[n])
-        n++;
-    c->argv = calloc(n + 1, sizeof *c->argv);
-    for (size_t i = 0; c->argv && i < n; i++)
-        if (!(c->argv[i] = strdup(argv[i])))
-            return err_oom(err);
+    if (command_set_argv(c, argv, err) < 0)
+        return -1;
     c->env = x->nenv ? calloc(x->nenv + 2, sizeof *c->env) : NULL;
     for (size_t i = 0; c->env && i < x->nenv; i++)
         if (!(c->env[i] = strdup(x->env[i])))
@@ -74,7 +69,7 @@ int vm_command(const struct vm_exec_input *x, char **argv, struct command **out,
                                              "/usr/local/sbin:/usr/sbin:/sbin")))
         return err_oom(err);
     c->cwd = x->cwd ? strdup(x->cwd) : NULL;
-    if (!c->argv || (x->nenv && !c->env) || (x->cwd && !c->cwd))
+    if ((x->nenv && !c->env) || (x->cwd && !c->cwd))
         return err_oom(err);
     uint64_t uid;
     if (x->user) {

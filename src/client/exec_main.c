@@ -50,24 +50,26 @@ static int trouble(const struct err *err)
     return TROUBLE;
 }
 
-static int run(struct client_exec *x, struct command *c, char **argv,
-               const char *script, bool calls)
+struct asked {
+    struct client_exec x;
+    struct command *c;
+    const char *script;
+    bool calls;
+};
+
+static int run(struct asked *a, char **argv)
 {
+    struct client_exec *x = &a->x;
+    struct command *c = a->c;
     struct err err;
     int status = 0;
-    size_t n = 0;
-    while (argv[n])
-        n++;
-    if (!(c->argv = calloc(n + 1, sizeof *c->argv)))
-        return err_oom(&err), trouble(&err);
-    for (size_t i = 0; i < n; i++)
-        if (!(c->argv[i] = strdup(argv[i])))
-            return err_oom(&err), trouble(&err);
-    if (calls && call_serve(x->vm, x->job, &err) < 0)
+    if (command_set_argv(c, argv, &err) < 0)
+        return trouble(&err);
+    if (a->calls && call_serve(x->vm, x->job, &err) < 0)
         return trouble(&err);
     if (command_from_self(c, &err) < 0 || call_adopt(c, &err) < 0 ||
         command_draw_token(c, &err) < 0 ||
-        (script && command_load_script(c, script, &err) < 0))
+        (a->script && command_load_script(c, a->script, &err) < 0))
         return trouble(&err);
     c->die = true;
     struct winsize size = {0};
@@ -84,7 +86,8 @@ static int run(struct client_exec *x, struct command *c, char **argv,
     client_exec_end(status);
 }
 
-int main(int argc, char **argv)
+/* -1: go on; else the exit status. */
+static int read_options(int argc, char **argv, struct asked *a)
 {
     static const struct option longs[] = {
         {"vm", required_argument, NULL, 'v'},
@@ -98,30 +101,17 @@ int main(int argc, char **argv)
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
         {0}};
-    struct client_exec x = {.fds = {0, 1, 2}};
-    AUTO(command) c = command_new();
-    const char *script = NULL;
-    bool calls = false;
     int opt;
-    if (!c)
-        return TROUBLE;
-    /* What was closed must not become one of our own sockets. */
-    for (int fd = 0; fd < 3;)
-        if (fcntl(fd, F_GETFD) >= 0)
-            fd++;
-        else if (open("/dev/null", O_RDWR) < 0)
-            return TROUBLE;
-    c->pty = isatty(0) && isatty(1);
     while ((opt = getopt_long(argc, argv, "+", longs, NULL)) >= 0) {
         switch (opt) {
         case 'v':
-            x.vm = optarg;
+            a->x.vm = optarg;
             break;
         case 'j':
-            x.job = optarg;
+            a->x.job = optarg;
             break;
         case 's':
-            script = optarg;
+            a->script = optarg;
             break;
         case 'S':
             setenv("LODGE_AGENT_SOCKET", optarg, 1);
@@ -130,13 +120,11 @@ int main(int argc, char **argv)
             requeue_wait_s = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'c':
-            calls = true;
+            a->calls = true;
             break;
         case 'p':
-            c->pty = true;
-            break;
         case 'n':
-            c->pty = false;
+            a->c->pty = opt == 'p';
             break;
         case 'V':
             puts("lodge-exec " PACKAGE_VERSION);
@@ -149,15 +137,39 @@ int main(int argc, char **argv)
             return TROUBLE;
         }
     }
+    return -1;
+}
+
+/* What was closed must not become one of our own sockets. */
+static bool fill_standard(void)
+{
+    for (int fd = 0; fd < 3;)
+        if (fcntl(fd, F_GETFD) >= 0)
+            fd++;
+        else if (open("/dev/null", O_RDWR) < 0)
+            return false;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    AUTO(command) c = command_new();
+    struct asked a = {.x.fds = {0, 1, 2}, .c = c};
+    if (!c || !fill_standard())
+        return TROUBLE;
+    c->pty = isatty(0) && isatty(1);
+    int status = read_options(argc, argv, &a);
+    if (status >= 0)
+        return status;
     if (optind >= argc) {
         fputs(usage, stderr);
         return TROUBLE;
     }
-    if (!x.vm && !x.job)
-        x.job = getenv("SLURM_JOB_ID");
-    if (!x.vm && !x.job) {
+    if (!a.x.vm && !a.x.job)
+        a.x.job = getenv("SLURM_JOB_ID");
+    if (!a.x.vm && !a.x.job) {
         fputs("lodge: which VM? give --vm NAME or --job ID\n", stderr);
         return TROUBLE;
     }
-    return run(&x, c, argv + optind, script, calls);
+    return run(&a, argv + optind);
 }

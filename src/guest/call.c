@@ -219,12 +219,8 @@ static char *find_command(const char *word)
 static int open_call(struct srun *s, int argc, char **argv)
 {
     AUTO(command) c = command_new();
-    if (!c || command_from_self(c, NULL) < 0 ||
-        !(c->argv = calloc((size_t)argc + 1, sizeof *c->argv)))
+    if (!c || command_from_self(c, NULL) < 0 || command_set_argv(c, argv, NULL) < 0)
         return -1;
-    for (int i = 0; i < argc; i++)
-        if (!(c->argv[i] = strdup(argv[i])))
-            return -1;
     AUTO_JSON o = command_encode(c);
     AUTO_JSON found = json_object();
     if (!o || !found)

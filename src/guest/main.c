@@ -164,7 +164,9 @@ static const char usage[] =
     "  --call-wait N   wait for an srun in this guest; lodge-exec starts it\n"
     "  --version\n";
 
-int main(int argc, char **argv)
+/* -1: go on; else the exit status. */
+static int read_options(int argc, char **argv, struct guest_options *o,
+                        bool *worker_only)
 {
     static const struct option longs[] = {{"port", required_argument, NULL, 'p'},
                                           {"socket", required_argument, NULL, 's'},
@@ -177,30 +179,18 @@ int main(int argc, char **argv)
                                           {"version", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    struct guest_options o = {
-        .port = "org.lodge.guest.0", .fd = -1, .pid1 = getpid() == 1};
-    bool worker_only = false;
     uint64_t number;
     int opt;
-    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
-    if (!o.pid1 && argc > 0 && !strcmp(slash ? slash + 1 : argv[0], "srun"))
-        return call_srun(argc, argv);
-    if (!o.pid1 && argc == 3 && !strcmp(argv[1], "--call-wait"))
-        return call_wait(argv[2]);
-    log_open("lodge-guest", LOG_L_INFO);
-    /* The kernel gives an init words of its command line that it does not know; a
-     * container's init is told where to listen. */
-    bool told = !o.pid1 || (argc > 1 && !strcmp(argv[1], "--listen"));
-    while ((opt = !told ? -1 : getopt_long(argc, argv, "", longs, NULL)) >= 0) {
+    while ((opt = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
         switch (opt) {
         case 'p':
-            o.port = optarg;
+            o->port = optarg;
             break;
         case 's':
-            o.socket = optarg;
+            o->socket = optarg;
             break;
         case 'l':
-            o.listen = optarg;
+            o->listen = optarg;
             break;
         case 'd':
             break;
@@ -210,13 +200,13 @@ int main(int argc, char **argv)
                 log_error(NULL, "--fd '%s' is not an open descriptor", optarg);
                 return 64;
             }
-            o.fd = number;
+            o->fd = number;
             break;
         case 'n':
-            o.no_identity = true;
+            o->no_identity = true;
             break;
         case 'w':
-            worker_only = true;
+            *worker_only = true;
             break;
         case 'v':
             puts("lodge-guest " PACKAGE_VERSION);
@@ -225,12 +215,32 @@ int main(int argc, char **argv)
             fputs(usage, stdout);
             return 0;
         default:
-            if (o.pid1)
+            if (o->pid1)
                 break;
             fputs(usage, stderr);
             return 64;
         }
     }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct guest_options o = {
+        .port = "org.lodge.guest.0", .fd = -1, .pid1 = getpid() == 1};
+    bool worker_only = false;
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    if (!o.pid1 && argc > 0 && !strcmp(slash ? slash + 1 : argv[0], "srun"))
+        return call_srun(argc, argv);
+    if (!o.pid1 && argc == 3 && !strcmp(argv[1], "--call-wait"))
+        return call_wait(argv[2]);
+    log_open("lodge-guest", LOG_L_INFO);
+    /* The kernel gives an init words of its command line that it does not know; a
+     * container's init is told where to listen. */
+    bool told = !o.pid1 || (argc > 1 && !strcmp(argv[1], "--listen"));
+    int status = told ? read_options(argc, argv, &o, &worker_only) : -1;
+    if (status >= 0)
+        return status;
     if (o.pid1)
         mount_basics();
     if (!o.no_identity && geteuid() == 0)

@@ -46,6 +46,30 @@ static void words_free(char **words)
     free(words);
 }
 
+/* In the place of *words, which keeps what it had if there is no memory. */
+static int words_copy(char *const *from, char ***words, struct err *err)
+{
+    size_t n = 0;
+    while (from[n])
+        n++;
+    char **own = calloc(n + 1, sizeof *own);
+    for (size_t i = 0; own && i < n; i++)
+        if (!(own[i] = strdup(from[i]))) {
+            words_free(own);
+            own = NULL;
+        }
+    if (!own)
+        return err_oom(err);
+    words_free(*words);
+    *words = own;
+    return 0;
+}
+
+int command_set_argv(struct command *c, char *const *argv, struct err *err)
+{
+    return words_copy(argv, &c->argv, err);
+}
+
 void command_free(struct command *c)
 {
     if (!c)
@@ -84,15 +108,8 @@ int command_load_script(struct command *c, const char *path, struct err *err)
 
 int command_from_self(struct command *c, struct err *err)
 {
-    size_t n = 0;
-    while (environ[n])
-        n++;
-    words_free(c->env);
-    if (!(c->env = calloc(n + 1, sizeof *c->env)))
-        return err_oom(err);
-    for (size_t i = 0; i < n; i++)
-        if (!(c->env[i] = strdup(environ[i])))
-            return err_oom(err);
+    if (words_copy(environ, &c->env, err) < 0)
+        return -1;
     free(c->cwd);
     c->cwd = getcwd(NULL, 0); /* a directory that was removed has no name: none then */
     c->umask = umask(022);

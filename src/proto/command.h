@@ -41,6 +41,8 @@ struct command *command_new(void);
 void command_free(struct command *c);
 OWN_DEFINE(command)
 
+/* Copies of the words, which end in NULL. */
+int command_set_argv(struct command *c, char *const *argv, struct err *err);
 /* Fill env, cwd, umask and limits from this process; the ids too. */
 int command_from_self(struct command *c, struct err *err);
 /* Take the content of the file at path as the script. */
