@@ -15,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
+
+import tap
 
 VMM, VMLINUX, INITRD = sys.argv[1:4]
 DIR = tempfile.mkdtemp(prefix="ckpt")
@@ -413,25 +414,17 @@ def test_full_disk_and_giving_up():
         subprocess.run(["umount", small], check=True)
 
 
+def clear():
+    """The lab's files are in its memory."""
+    for name in os.listdir(DIR):
+        path = os.path.join(DIR, name)
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
 def main(tests=None):
-    tests = tests or globals()
-    names = sys.argv[4:] or [n[5:] for n in tests if n.startswith("test_")]
-    print("1..%d" % len(names), flush=True)
-    failed = 0
-    for i, n in enumerate(names, 1):
-        start = time.time()
-        try:
-            tests["test_" + n]()
-            print("ok %d - %s # %.0f s" % (i, n, time.time() - start), flush=True)
-        except Exception:
-            failed += 1
-            print("not ok %d - %s" % (i, n))
-            print("\n".join("# " + l for l in traceback.format_exc().splitlines()), flush=True)
-        for name in os.listdir(DIR):  # the lab's files are in its memory
-            path = os.path.join(DIR, name)
-            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+    failed = tap.run(tests or globals(), sys.argv[4:], clear)
     shutil.rmtree(DIR, ignore_errors=True)
-    return failed != 0
+    return failed
 
 
 if __name__ == "__main__":

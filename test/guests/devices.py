@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
+
+import tap
 
 VMM, KERNEL, INITRD = sys.argv[1:4]
 DIR = tempfile.mkdtemp(prefix="vd")
@@ -329,20 +330,9 @@ def test_pmem():
 
 
 def main(tests):
-    names = sys.argv[4:] or [n[5:] for n in tests if n.startswith("test_")]
-    print("1..%d" % len(names), flush=True)
-    failed = 0
-    for i, n in enumerate(names, 1):
-        start = time.time()
-        try:
-            tests["test_" + n]()
-            print("ok %d - %s # %.0f s" % (i, n, time.time() - start), flush=True)
-        except Exception as e:
-            failed += 1
-            print("not ok %d - %s" % (i, n))
-            print("\n".join("# " + l for l in (traceback.format_exc()).splitlines()), flush=True)
+    failed = tap.run(tests, sys.argv[4:])
     shutil.rmtree(DIR, ignore_errors=True)
-    return failed != 0
+    return failed
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ dist_noinst_SCRIPTS += test/guests/initrd test/guests/devices.init test/guests/d
 dist_noinst_SCRIPTS += test/guests/machine.init test/guests/machine.py
 dist_noinst_SCRIPTS += test/guests/steady.py test/guests/accept.py
 dist_noinst_SCRIPTS += test/guests/ckpt.init test/guests/ckpt.py test/guests/count.py
-dist_noinst_DATA += test/guests/lib.sh
+dist_noinst_DATA += test/guests/lib.sh test/guests/tap.py
 if WITH_VMM
 dist_check_SCRIPTS += test/t3100-vmm-lab.t test/t3110-vmm-devices.t test/t3150-vmm-accept.t
 dist_check_SCRIPTS += test/t3151-vmm-matrix.t

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
+
+import tap
 
 VMM, VMLINUX, VMLINUZ, INITRD = sys.argv[1:5]
 DIR = tempfile.mkdtemp(prefix="vm")
@@ -178,21 +179,6 @@ def test_pause_resume_and_kill_4x2M():
     assert pool("2M") == before and pool("2M", "nr") == before, "huge pages stayed behind"
 
 
-def main():
-    names = sys.argv[5:] or [n[5:] for n in globals() if n.startswith("test_")]
-    print("1..%d" % len(names), flush=True)
-    failed = 0
-    for i, n in enumerate(names, 1):
-        start = time.time()
-        try:
-            globals()["test_" + n]()
-            print("ok %d - %s # %.0f s" % (i, n, time.time() - start), flush=True)
-        except Exception:
-            failed += 1
-            print("not ok %d - %s" % (i, n))
-            print("\n".join("# " + l for l in traceback.format_exc().splitlines()), flush=True)
-    shutil.rmtree(DIR, ignore_errors=True)
-    return failed != 0
-
-
-sys.exit(main())
+failed = tap.run(globals(), sys.argv[5:])
+shutil.rmtree(DIR, ignore_errors=True)
+sys.exit(failed)
