@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import tap
@@ -31,7 +30,7 @@ def xxh64(data):
     return "%016x" % lib.XXH64(data, len(data), 0)
 
 
-class Guest:
+class Guest(tap.Machine):
     """A lodge-vmm; with restore, one that comes back."""
 
     def __init__(self, vcpus=1, page="4K", memory=192, devices=(), restore=None):
@@ -48,40 +47,7 @@ class Guest:
             config.update(kernel=VMLINUX, cmdline=CMDLINE)
             if INITRD:
                 config["initrd"] = INITRD
-        path = os.path.join(self.dir, "config.json")
-        with open(path, "w") as f:
-            json.dump(config, f)
-        self.p = subprocess.Popen([VMM, "--config", path], stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.lines, self.change, self.ended = [], threading.Condition(), False
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        for line in self.p.stdout:
-            with self.change:
-                self.lines.append(line.decode(errors="replace").strip())
-                self.change.notify_all()
-        with self.change:
-            self.ended = True
-            self.change.notify_all()
-
-    def text(self):
-        return "\n".join(self.lines)
-
-    def expect(self, pattern, start=0):
-        end = time.monotonic() + SLOW
-        with self.change:
-            while True:
-                while start < len(self.lines):
-                    found = re.search(pattern, self.lines[start])
-                    if found:
-                        return start, found
-                    start += 1
-                left = end - time.monotonic()
-                if self.ended or left <= 0:
-                    raise RuntimeError("no '%s' from the guest (status %s):\n%s" % (
-                        pattern, self.p.poll(), self.text()[-3000:]))
-                self.change.wait(left)
+        super().__init__(VMM, config, self.dir, SLOW)
 
     def call(self, method, params=None, fds=(), progress=None):
         with socket.socket(socket.AF_UNIX) as s:
