@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/plan.h"
@@ -148,22 +147,12 @@ static json_t *config_json(const struct vt_run *r, const struct plan *p,
     return c;
 }
 
-/* The document as a file without a name, at its beginning. */
 static int config_fd(const struct vt_run *r, const struct plan *p, const char *dir,
                      struct err *err)
 {
     AUTO_JSON config = config_json(r, p, dir);
     AUTO_STR text = config ? json_dumps(config, JSON_COMPACT) : NULL;
-    if (!text)
-        return err_oom(err);
-    AUTO_FD fd = memfd_create("lodge-vmm.json", MFD_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, "memfd");
-    if (fd_write_all(fd, text, strlen(text), err) < 0)
-        return -1;
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return err_sys(err, "memfd");
-    return move_fd(fd);
+    return text ? fd_of_text("lodge-vmm.json", text, err) : err_oom(err);
 }
 
 /* --- verbs ---------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -101,6 +102,16 @@ ssize_t fd_send_some(int sock, const void *data, size_t len)
         sent += (size_t)n;
     }
     return (ssize_t)sent;
+}
+
+int fd_of_text(const char *name, const char *text, struct err *err)
+{
+    AUTO_FD fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, "memfd");
+    if (fd_write_all(fd, text, strlen(text), err) < 0)
+        return -1;
+    return lseek(fd, 0, SEEK_SET) < 0 ? err_sys(err, "memfd") : move_fd(fd);
 }
 
 int fd_lock_file(const char *path, mode_t mode, int how, struct err *err)

@@ -36,6 +36,9 @@ int fd_slurp(int fd, const char *name, size_t max, char **out, size_t *len,
  * reader sees the old or the new content, also after a power cut. */
 int fd_replace_file(const char *path, const void *data, size_t len, mode_t mode,
                     struct err *err);
+/* A file in memory without a name (`name` is for who looks at it), read from its beginning:
+ * a descriptor, or -1. */
+int fd_of_text(const char *name, const char *text, struct err *err);
 /* The file at path, made if it is missing, with a lock on it; `how` as of flock(). The
  * descriptor holds it; -1, E_BUSY if it would have to wait (LOCK_NB). */
 int fd_lock_file(const char *path, mode_t mode, int how, struct err *err);

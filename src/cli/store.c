@@ -36,11 +36,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-static const char *const kinds[] = {"profile", "cluster"};
+struct kept {
+    const char *kind, *name, *body;
+    uid_t owner;
+};
 
-/* Every document must still be one: what older programs took in. */
-static int check_documents(struct store *s, json_t *problems, struct err *err)
+/* Everybody's profiles and clusters, each in its current version. */
+static int each_document(struct store *s,
+                         int (*fn)(const struct kept *d, void *arg, struct err *err),
+                         void *arg, struct err *err)
 {
+    static const char *const kinds[] = {"profile", "cluster"};
     for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
         AUTO_T(json_t) rows = NULL;
         size_t i;
@@ -49,24 +55,35 @@ static int check_documents(struct store *s, json_t *problems, struct err *err)
             return -1;
         json_array_foreach (rows, i, row) {
             AUTO_T(json_t) full = NULL;
-            AUTO(profile) p = NULL;
-            AUTO(cluster) c = NULL;
-            struct profile_problems found = {0};
-            struct err why = {0};
-            const char *name = json_string_value(json_object_get(row, "name"));
-            uid_t owner = (uid_t)json_integer_value(json_object_get(row, "owner"));
-            if (store_doc_get(s, kinds[k], owner, name, 0, &full, err) < 0)
+            struct kept d = {
+                .kind = kinds[k],
+                .name = json_string_value(json_object_get(row, "name")),
+                .owner = (uid_t)json_integer_value(json_object_get(row, "owner"))};
+            if (store_doc_get(s, d.kind, d.owner, d.name, 0, &full, err) < 0)
                 return -1;
-            const char *body = json_string_value(json_object_get(full, "body"));
-            int bad = k == 0 ? profile_parse_stored(body, strlen(body), &p, &found)
-                             : cluster_parse_stored(body, strlen(body), NULL, NULL, &c,
-                                                    &found);
-            if (bad < 0 && profile_problems_err(&found, name, &why) < 0)
-                json_array_append_new(problems,
-                                      json_sprintf("%s %s", kinds[k], why.text));
-            profile_problems_done(&found);
+            d.body = json_string_value(json_object_get(full, "body"));
+            if (fn(&d, arg, err) < 0)
+                return -1;
         }
     }
+    return 0;
+}
+
+/* Every document must still be one: what older programs took in. */
+static int check_document(const struct kept *d, void *arg, struct err *err)
+{
+    json_t *problems = arg;
+    AUTO(profile) p = NULL;
+    AUTO(cluster) c = NULL;
+    struct profile_problems found = {0};
+    struct err why = {0};
+    int bad =
+        !strcmp(d->kind, "profile")
+            ? profile_parse_stored(d->body, strlen(d->body), &p, &found)
+            : cluster_parse_stored(d->body, strlen(d->body), NULL, NULL, &c, &found);
+    if (bad < 0 && profile_problems_err(&found, d->name, &why) < 0)
+        json_array_append_new(problems, json_sprintf("%s %s", d->kind, why.text));
+    profile_problems_done(&found);
     return 0;
 }
 
@@ -80,7 +97,7 @@ static int run_check(struct cli *cli, int nargs, char **args, struct err *err)
     size_t i;
     json_t *text;
     if (store_open(input.database, &s, err) < 0 || store_check(s, &problems, err) < 0 ||
-        check_documents(s, problems, err) < 0)
+        each_document(s, check_document, problems, err) < 0)
         return -1;
     json_array_foreach (problems, i, text)
         json_array_append_new(rows, json_pack("{s:O}", "problem", text));
@@ -108,34 +125,24 @@ static int run_backup(struct cli *cli, int nargs, char **args, struct err *err)
     return 0;
 }
 
-/* For people and version control: the current documents as files. Documents of the
- * store's own user (or root) lie in profiles/, others' in profiles/UID/. */
-static int export_documents(struct store *s, const char *dir, size_t *count,
-                            struct err *err)
+struct export
 {
-    for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-        AUTO_T(json_t) rows = NULL;
-        size_t i;
-        json_t *row;
-        if (store_doc_list(s, kinds[k], 0, true, &rows, err) < 0)
-            return -1;
-        json_array_foreach (rows, i, row) {
-            AUTO_T(json_t) full = NULL;
-            const char *name = json_string_value(json_object_get(row, "name"));
-            uid_t owner = (uid_t)json_integer_value(json_object_get(row, "owner"));
-            AUTO_STR folder = str_printf("%s/%ss/%u", dir, kinds[k], (unsigned)owner);
-            AUTO_STR path = str_printf("%s/%s.xml", folder, name);
-            if (!folder || !path)
-                return err_oom(err);
-            if (store_doc_get(s, kinds[k], owner, name, 0, &full, err) < 0 ||
-                fd_mkdirs(folder, 0700, err) < 0)
-                return -1;
-            const char *body = json_string_value(json_object_get(full, "body"));
-            if (fd_replace_file(path, body, strlen(body), 0600, err) < 0)
-                return -1;
-            ++*count;
-        }
-    }
+    const char *dir;
+    size_t count;
+};
+
+/* For people and version control: the current documents as files, in profiles/UID/. */
+static int export_document(const struct kept *d, void *arg, struct err *err)
+{
+    struct export *e = arg;
+    AUTO_STR folder = str_printf("%s/%ss/%u", e->dir, d->kind, (unsigned)d->owner);
+    AUTO_STR path = str_printf("%s/%s.xml", folder, d->name);
+    if (!folder || !path)
+        return err_oom(err);
+    if (fd_mkdirs(folder, 0700, err) < 0 ||
+        fd_replace_file(path, d->body, strlen(d->body), 0600, err) < 0)
+        return -1;
+    e->count++;
     return 0;
 }
 
@@ -143,7 +150,7 @@ static int run_export(struct cli *cli, int nargs, char **args, struct err *err)
 {
     AUTO(store) s = NULL;
     AUTO_STR dump = str_printf("%s/store.jsonl", args[0]);
-    size_t count = 0;
+    struct export e = {.dir = args[0]};
     if (!dump)
         return err_oom(err);
     if (access(dump, F_OK) == 0 && !cli->force)
@@ -155,9 +162,9 @@ static int run_export(struct cli *cli, int nargs, char **args, struct err *err)
         return 0;
     }
     if (fd_mkdirs(args[0], 0700, err) < 0 || store_dump(s, dump, err) < 0 ||
-        export_documents(s, args[0], &count, err) < 0)
+        each_document(s, export_document, &e, err) < 0)
         return -1;
-    cli_say(cli, "%zu documents with all their versions are in '%s'", count, args[0]);
+    cli_say(cli, "%zu documents with all their versions are in '%s'", e.count, args[0]);
     return 0;
 }
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -91,20 +90,6 @@ static void add_options(struct args *a, const char *dir)
     }
 }
 
-/* Run, and give what it prints. */
-static int capture(const struct run *run, const char *const *argv, char **out,
-                   struct err *err)
-{
-    AUTO_FD fd = memfd_create("output", MFD_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, "memfd");
-    if (run_tool(run, -1, fd, argv, err) < 0)
-        return -1;
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return err_sys(err, "seek");
-    return fd_slurp(fd, argv[0], OUTPUT_MAX, out, NULL, err);
-}
-
 /* ---- mirrors ------------------------------------------------------------------- */
 
 static bool has_word(const char *list, const char *word)
@@ -127,7 +112,7 @@ static int host_sources(const struct image_def *def, const struct run *run,
                                        "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
                                        "Created-By: Packages",
                                        NULL};
-    if (capture(run, argv, &all, err) < 0)
+    if (run_capture(run, argv, OUTPUT_MAX, &all, err) < 0)
         return -1;
     AUTO_STR updates = str_printf("%s-updates", def->suite);
     AUTO_STR security = str_printf("%s-security", def->suite);
@@ -231,7 +216,7 @@ static int real_kernel(const char *package, const char *dir, const struct run *r
     add_options(a, dir);
     add(a, "depends");
     add(a, package);
-    if (a->failed || capture(run, a->v, &text, err) < 0)
+    if (a->failed || run_capture(run, a->v, OUTPUT_MAX, &text, err) < 0)
         return a->failed ? err_oom(err) : -1;
     const char *found = strstr(text, "Depends: linux-image-");
     const char *name = found ? found + strlen("Depends: ") : package;
@@ -255,7 +240,9 @@ static int ask(const char *dir, const char *verb, const char *const *names,
         add(a, *names);
     if (a->failed)
         return err_oom(err);
-    return capture(run, a->v, &text, err) < 0 ? -1 : add_uris(b, text, lead, err);
+    return run_capture(run, a->v, OUTPUT_MAX, &text, err) < 0
+               ? -1
+               : add_uris(b, text, lead, err);
 }
 
 /* apt-get update on a full disk may never come back: look before. */
@@ -421,7 +408,7 @@ static int write_control(const struct pkg *p, const char *deb, const struct run 
     if (access(path, F_OK) == 0)
         return 0;
     const char *const argv[] = {"dpkg-deb", "-f", deb, NULL};
-    if (capture(run, argv, &text, err) < 0)
+    if (run_capture(run, argv, OUTPUT_MAX, &text, err) < 0)
         return -1;
     AUTO_STR all = str_printf("%sFilename: ./%s.deb\nSize: %llu\nSHA256: %s\n\n", text,
                               p->sha256, (unsigned long long)p->size, p->sha256);

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,19 +142,13 @@ static int make_vmm(struct machine *m, const struct image *img,
          json_object_set_new(all, "initrd", json_string(img->initrd)) < 0))
         return err_oom(err);
     AUTO_STR text = json_dumps(all, JSON_COMPACT);
-    AUTO_FD fd = memfd_create("config", MFD_CLOEXEC);
     const char *program = own(m, dirs_path(DIRS_LIBEXEC, "lodge-vmm"));
     if (!text || !program)
         return err_oom(err);
-    if (fd < 0)
-        return err_sys(err, "memfd");
-    if (fd_write_all(fd, text, strlen(text), err) < 0)
+    if ((*config = fd_of_text("config", text, err)) < 0)
         return -1;
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return err_sys(err, "seek");
     add(m, program, NULL);
     add(m, "--config", "/proc/self/fd/3");
-    *config = move_fd(fd);
     return 0;
 }
 

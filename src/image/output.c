@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,16 +122,9 @@ static int make_tar(struct build *b, const char *path, struct err *err)
 /* How many KiB an ext4 of this root needs: what is there, a fifth more, 32 MiB. */
 static int ext4_size(struct build *b, char *out, size_t size, struct err *err)
 {
-    AUTO_FD fd = memfd_create("du", MFD_CLOEXEC);
     AUTO_STR text = NULL;
-    if (fd < 0)
-        return err_sys(err, "memfd");
     const char *const argv[] = {"du", "-s", "-k", "--apparent-size", b->root, NULL};
-    if (run_tool(&b->run, -1, fd, argv, err) < 0)
-        return -1;
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return err_sys(err, "seek");
-    if (fd_slurp(fd, "du", 4096, &text, NULL, err) < 0)
+    if (run_capture(&b->run, argv, 4096, &text, err) < 0)
         return -1;
     unsigned long long kib = strtoull(text, NULL, 10);
     snprintf(out, size, "%lluk", (kib + kib / 5 + 32768) / 4 * 4);

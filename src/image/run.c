@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,4 +100,17 @@ void run_note(const struct run *run, const char *fmt, ...)
     str_buf_puts(&b, "\n");
     if (!b.failed)
         fd_write_all(run->log, b.data, b.len, NULL);
+}
+
+int run_capture(const struct run *run, const char *const *argv, size_t max, char **out,
+                struct err *err)
+{
+    AUTO_FD fd = memfd_create("output", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, "memfd");
+    if (run_tool(run, -1, fd, argv, err) < 0)
+        return -1;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return err_sys(err, "seek");
+    return fd_slurp(fd, argv[0], max, out, NULL, err);
 }

@@ -15,6 +15,9 @@ struct run {
  * standard input, -1: /dev/null. */
 int run_tool(const struct run *run, int in, int out, const char *const *argv,
              struct err *err);
+/* The same, and give what it prints, at most max bytes. *out is the caller's. */
+int run_capture(const struct run *run, const char *const *argv, size_t max, char **out,
+                struct err *err);
 #define RUN(run, err, ...)                                                             \
     run_tool(run, -1, -1, (const char *[]){__VA_ARGS__, NULL}, err)
 /* A line of our own in the log. */

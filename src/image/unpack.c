@@ -9,7 +9,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,15 +59,8 @@ static int unpack_docker(struct build *b, const char *from, struct err *err)
 static int capture_json(struct build *b, const char *const *argv, json_t **out,
                         struct err *err)
 {
-    AUTO_FD fd = memfd_create("output", MFD_CLOEXEC);
     AUTO_STR text = NULL;
-    if (fd < 0)
-        return err_sys(err, "memfd");
-    if (run_tool(&b->run, -1, fd, argv, err) < 0)
-        return -1;
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return err_sys(err, "seek");
-    if (fd_slurp(fd, argv[0], 1 << 20, &text, NULL, err) < 0)
+    if (run_capture(&b->run, argv, 1 << 20, &text, err) < 0)
         return -1;
     json_error_t je;
     *out = json_loads(text, 0, &je);
