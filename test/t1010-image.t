@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 test_description='images: build, boot, compare, break, import and export them'
-. "$LODGE_TOP_SRCDIR/test/lib.sh"
+. "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 
 . "$LODGE_TOP_SRCDIR/test/image/lib.sh"
 tools() {
