@@ -12,7 +12,7 @@ lodge_prereq DEBUILD 'dpkg-buildpackage or debhelper is missing' test -x /usr/bi
 lodge_skip_all_unless DEBUILD
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 
-debs=${LODGE_TEST_DEBS:-$PWD/debs}
+debs=${LODGE_TEST_DEBS:-$LODGE_TEST_TMP/debs}
 packages() {
     mkdir "$debs" && make -C "$LODGE_TOP_BUILDDIR" distdir distdir="$debs/lodge" &&
         (cd "$debs/lodge" && DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -b -us -uc)
