@@ -52,4 +52,28 @@ test_expect_success 'colours only where they are wanted; nothing there is said' 
     lodge op list >out && ! grep "$(printf "\033")" out &&
     on 80 lodge ckpt list >out && tail -n 1 out | grep -x "(none)" && lodge ckpt list >out && test $(wc -l <out) = 1
 '
+test_expect_success 'an error is one line, and says the way out' '
+    while IFS="|" read args words; do
+        echo "lodge $args"
+        lodge $args >out 2>err </dev/null && return 1
+        cat err && test $(wc -l <err) = 1 && grep -e "$words" err || return 1
+    done <<-END
+	vm list --node|--node is without its NODE
+	vm lst|did you mean .list
+	mv list|did you mean .vm
+	vm list --jsno|did you mean .--json
+	vm list -o nmae|did you mean .name
+	profile show nope|lodge profile list
+	ckpt show nope|lodge ckpt list
+	op show 99|lodge op list
+	vm start tiny --memory 1X|not a size like 512M
+	vm start tiny --type qmeu|did you mean .qemu
+	run nope -- true|lodge profile list
+	END
+'
+test_expect_success 'options for a machine that is there are not passed over in silence' '
+    lodge vm start debian-fake >/dev/null && test_expect_code 73 lodge vm start debian-fake --vcpus 2 2>err && cat err &&
+    grep "stays what it is" err && lodge vm start debian-fake >out && grep "runs already" out &&
+    lodge vm stop debian-fake && lodge vm start debian-fake >out && grep "started" out && lodge vm destroy -f debian-fake
+'
 test_done

@@ -251,7 +251,7 @@ int ckpt_commit(int dirfd, const json_t *manifest, struct err *err)
     if (fd < 0)
         return err_sys(err, "checkpoint: manifest");
     if (fd_write_all(fd, text, strlen(text), err) < 0)
-        return -1;
+        return err_at(err, "checkpoint: manifest");
     if (fsync(fd) < 0 || renameat(dirfd, temporary, dirfd, CKPT_MANIFEST) < 0 ||
         fsync(dirfd) < 0)
         return err_sys(err, "checkpoint: manifest");

@@ -206,8 +206,12 @@ void ckpt_offer(const char *start)
 
 static int no_checkpoint(const char *path, struct err *err)
 {
-    if (access(path, F_OK) < 0)
+    if (access(path, F_OK) < 0 && errno != ENOENT)
         return err_sys(err, "checkpoint '%s'", path);
+    if (access(path, F_OK) < 0)
+        return err_set(err, E_NOENT,
+                       "no checkpoint '%s'; 'lodge ckpt list' shows what there is",
+                       path);
     return err_set(err, E_NOENT, "'%s' is not a checkpoint: it has no manifest", path);
 }
 

@@ -78,7 +78,8 @@ int cli_image_push(struct cli *cli, int nargs, char **args, struct err *err)
             json_pack("{s:s, s:O, s:b}", "image", args[0], "nodes", nodes, "wait", 0),
             &op, err) < 0) {
         if (err->code == E_PROTO && !cli->lodged)
-            err_set(err, E_UNAVAIL, "lodged does not run here: it sends images");
+            err_set(err, E_UNAVAIL,
+                    "images are sent by lodged, which does not run here");
         return -1;
     }
     return follow(cli, json_integer_value(json_object_get(op, "op")), err);

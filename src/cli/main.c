@@ -145,6 +145,18 @@ static bool knows_option(const struct argp_option *options, const char *name, si
     return known;
 }
 
+/* What an option takes that must have something; NULL: nothing. */
+static const char *wants(const struct cli_verb *verb, const char *name)
+{
+    const struct argp_option *const lists[] = {verb->options, cli_shared_options};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        for (const struct argp_option *o = lists[i]; o && (o->name || o->key || o->doc);
+             o++)
+            if (o->name && !strcmp(o->name, name))
+                return o->flags & OPTION_ARG_OPTIONAL ? NULL : o->arg;
+    return NULL;
+}
+
 /* getopt only says "unrecognized"; say which option was meant. */
 static int check_options(const struct cli_verb *verb, int argc, char **argv,
                          struct err *err)
@@ -162,6 +174,9 @@ static int check_options(const struct cli_verb *verb, int argc, char **argv,
             return err_oom(err);
         bool known = knows_option(cli_shared_options, name, n, names, &count);
         known |= knows_option(verb->options, name, n, names, &count);
+        const char *value = name[n] || i + 1 < argc ? NULL : wants(verb, name);
+        if (value)
+            return err_set(err, E_USAGE, "--%s is without its %s", name, value);
         if (known || !strcmp(word, "help") || !strcmp(word, "usage"))
             continue;
         const char *near = str_nearest(word, names);

@@ -100,7 +100,8 @@ static int ask(struct cli *cli, const char *method, const char *arg, const char 
     if (cli_call(cli, method, params, result, err) == 0)
         return 0;
     if (err->code == E_PROTO && !cli->lodged)
-        err_set(err, E_UNAVAIL, "lodged does not run here: nothing goes on by itself");
+        err_set(err, E_UNAVAIL,
+                "lodged does not run here, so no operation is under way");
     return -1;
 }
 

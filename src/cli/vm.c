@@ -329,6 +329,37 @@ static const struct argp_option start_options[] = {
     {0},
 };
 
+/* The machine of that name, if there is one: booted again if it has ended. 1 if there was,
+ * 0 if not. */
+static int start_again(struct cli *cli, const struct start_input *s,
+                       struct rpc_client *agent, const char *name, struct err *err)
+{
+    const struct vm_make *m = &s->make;
+    struct err why = {0};
+    AUTO_JSON is = NULL;
+    if (rpc_client_call(agent, "vm.status", json_pack("{s:s}", "vm", name), NULL, &is,
+                        &why) < 0) {
+        if (why.code == E_NOENT)
+            return 0;
+        *err = why;
+        return -1;
+    }
+    const char *state = json_string_value(json_object_get(is, "state"));
+    if (m->type || m->memory || m->vcpus || m->append)
+        return err_set(err, E_EXISTS,
+                       "there is a VM '%s' already (%s), which stays what it is; name "
+                       "the new one with --name, or destroy that one",
+                       name, state);
+    json_t *params = json_pack("{s:s, s:b}", "vm", name, "wait", !s->no_wait);
+    if (rpc_client_call(agent, "vm.boot", params, NULL, NULL, err) < 0)
+        return -1;
+    cli_say(cli, "vm '%s' %s", name,
+            state && !strcmp(state, "running") ? "runs already"
+            : s->no_wait                       ? "is starting"
+                                               : "started");
+    return 1;
+}
+
 /* One that has ended is booted again; else the argument is a profile. */
 static int run_start(struct cli *cli, int nargs, char **args, struct err *err)
 {
@@ -336,22 +367,12 @@ static int run_start(struct cli *cli, int nargs, char **args, struct err *err)
     AUTO(rpc_client) agent = NULL;
     AUTO(profile) p = NULL;
     AUTO_JSON vm = NULL;
-    struct err why = {0};
     if (vm_agent(s->make.node, &agent, err) < 0)
         return -1;
-    json_t *params = json_pack("{s:s, s:b}", "vm", args[0], "wait", !s->no_wait);
-    if (!s->make.name && !cli->dry_run) {
-        if (rpc_client_call(agent, "vm.boot", params, NULL, &vm, &why) == 0) {
-            cli_say(cli, "vm '%s' started", args[0]);
-            return 0;
-        }
-        if (why.code != E_NOENT) {
-            *err = why;
-            return -1;
-        }
-    } else {
-        json_decref(params);
-    }
+    int there =
+        s->make.name || cli->dry_run ? 0 : start_again(cli, s, agent, args[0], err);
+    if (there != 0)
+        return there < 0 ? -1 : 0;
     if (vm_make_profile(cli, &s->make, args[0], &p, err) < 0)
         return -1;
     AUTO_JSON deploy = json_pack("{s:o, s:s*, s:b, s:b}", "profile", profile_to_json(p),
@@ -479,8 +500,8 @@ static const struct cli_verb verbs[] = {
      wait_options, wait_parse, &wait_input, run_wait},
     {"stats", "VM...", "show what machines have used", 1, CLI_ANY, node_options,
      parse_common, &common_input, run_stats},
-    {"top", "", "show machines and what they use, again and again", 0, 0, node_options,
-     parse_common, &common_input, vm_run_top},
+    {"top", "", "show machines of this node and what they use, again and again", 0, 0,
+     NULL, NULL, NULL, vm_run_top},
     {"checkpoint", "VM", "keep memory, devices and disks of one instant", 1, 1,
      ckpt_make_options, ckpt_make_parse, &make_input, ckpt_run_make},
     {"restore", "CKPT", "start a machine from a checkpoint, where it was", 1, 1,

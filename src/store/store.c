@@ -2,6 +2,7 @@
 /* Opening, migrating, transactions, and the one function that runs statements. */
 #include "store/store.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,11 @@ int store_sql_error(struct store *s, const char *what, struct err *err)
         return err_set(err, E_IO,
                        "store '%s': %s: %s; restore a backup (lodge store backup)",
                        s->path, what, sqlite3_errmsg(s->db));
+    }
+    int sys = (rc & 0xff) == SQLITE_CANTOPEN ? sqlite3_system_errno(s->db) : 0;
+    if (sys) {
+        errno = sys;
+        return err_sys(err, "store '%s'", s->path);
     }
     return err_set(err, code, "store '%s': %s: %s", s->path, what,
                    sqlite3_errmsg(s->db));

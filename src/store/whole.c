@@ -62,7 +62,7 @@ int store_backup(struct store *s, const char *path, struct err *err)
         return err_sys(err, "backup '%s'", path);
     if (store_sql(s, NULL, err, "VACUUM INTO ?", "s", path) < 0) {
         unlink(path);
-        return -1;
+        return err_at(err, "backup '%s'", path);
     }
     if (fsync(fd) < 0)
         return err_sys(err, "backup '%s'", path);
