@@ -29,7 +29,7 @@ test_expect_success OFFLINE 'nothing is opened again without a word: how exposed
         code=$? && tail -1 $unit.score && test $code = 0 || return 1
     done <<-END
 	lodged 30
-	lodge-agent 66
+	lodge-agent 72
 	END
 '
 test_done
