@@ -74,6 +74,11 @@ test_expect_success 'the agent is killed in the middle: it goes on, the next one
     kill -9 $agent_pid && wait $agent_pid; test -e w1/fake && agent && until_state w running &&
     ! test -e w1 && lodge vm exec w true
 '
+test_expect_success 'an agent that came back a moment ago: commands wait for its guests' '
+    for i in 1 2 3 4 5; do
+        kill -9 $agent_pid; wait $agent_pid; agent && lodge vm exec m true || return 1
+    done
+'
 test_expect_success 'a worker killed: the same' '
     { lodge vm checkpoint w --to w1 2>said & } && asked=$! && until_state w checkpointing &&
     for i in $(seq 100); do test -e w1/fake && break; sleep 0.1; done &&

@@ -20,8 +20,9 @@
 enum {
     RECONNECT_MIN_MS = 20,
     RECONNECT_MAX_MS = 1000,
-    RELAYS_MAX = 256,    /* of one VM */
-    TURN_BYTES = 1 << 20 /* read from one guest before others get their turn */
+    RELAYS_MAX = 256,     /* of one VM */
+    TURN_BYTES = 1 << 20, /* read from one guest before others get their turn */
+    MAY_COME_MS = 10000
 };
 
 struct guest {
@@ -30,6 +31,7 @@ struct guest {
     int fd; /* -1: not connected */
     sd_event_source *io, *timer;
     unsigned wait_ms;
+    uint64_t opened_ms;
     bool ready;   /* it took its identity */
     bool turning; /* its events are being handled */
     struct list relays;
@@ -440,6 +442,7 @@ void guest_open(struct vm *vm)
     }
     g->vm = vm;
     g->fd = -1;
+    g->opened_ms = clock_ms();
     list_init(&g->relays);
     vm->guest = g;
     guest_connect(g);
@@ -474,6 +477,12 @@ void guest_close(struct vm *vm)
 bool guest_is_up(const struct vm *vm)
 {
     return vm->guest && vm->guest->ready && chan_state(vm->guest->chan) == CHAN_UP;
+}
+
+bool guest_may_come(const struct vm *vm)
+{
+    return vm->guest && !guest_is_up(vm) &&
+           clock_ms() - vm->guest->opened_ms < MAY_COME_MS;
 }
 
 int guest_ask(struct vm *vm, json_t *request, guest_told_f told, void *arg,

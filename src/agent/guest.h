@@ -11,6 +11,8 @@
 void guest_open(struct vm *vm);
 void guest_close(struct vm *vm);
 bool guest_is_up(const struct vm *vm);
+/* It is not, but we have only begun to talk to it: after a boot, or when the agent came back. */
+bool guest_may_come(const struct vm *vm);
 /* Ask it to shut down; false: it does not listen. */
 bool guest_shutdown(struct vm *vm);
 /* Ask for anything else (request is stolen); told hears the guest's refusal, NULL when it
