@@ -26,6 +26,7 @@ for guide in "$LODGE_TOP_SRCDIR"/README.md "$LODGE_TOP_SRCDIR"/docs/*.md; do
             for word in ${rest%% -- *}; do
                 case $word in
                 --) break ;;
+                -[a-z]) grep -q -e "^[*]$word[* ]" page || echo "$noun $verb: $word" >>wrong ;;
                 --*) grep -qF -e "${word%%=*}" page || echo "$noun $verb: $word" >>wrong ;;
                 esac
             done

@@ -471,7 +471,7 @@ static int run_stats(struct cli *cli, int nargs, char **args, struct err *err)
 }
 
 static struct vm_exec_input exec_input = {.pty = -1};
-static struct vm_console_input console_input;
+static struct vm_console_input console_input, cp_input;
 static struct ckpt_make make_input;
 static struct ckpt_restore restore_input;
 
@@ -495,7 +495,7 @@ static const struct cli_verb verbs[] = {
     {"exec", "[VM] COMMAND [ARG...]", "run a command in a machine", 1, CLI_COMMAND,
      vm_exec_options, vm_exec_parse, &exec_input, vm_run_exec},
     {"cp", "FROM TO", "copy files into (VM:PATH) or out of a machine", 2, 2,
-     node_options, parse_common, &common_input, vm_run_cp},
+     vm_cp_options, vm_console_parse, &cp_input, vm_run_cp},
     {"wait", "VM...", "wait until machines are ready, or have ended", 1, CLI_ANY,
      wait_options, wait_parse, &wait_input, run_wait},
     {"stats", "VM...", "show what machines have used", 1, CLI_ANY, node_options,

@@ -37,7 +37,7 @@ int vm_run_console(struct cli *cli, int nargs, char **args, struct err *err);
 int vm_run_top(struct cli *cli, int nargs, char **args, struct err *err);
 extern const struct argp_option vm_exec_options[];
 error_t vm_exec_parse(int key, char *arg, struct argp_state *state);
-extern const struct argp_option vm_console_options[];
+extern const struct argp_option vm_console_options[], vm_cp_options[];
 error_t vm_console_parse(int key, char *arg, struct argp_state *state);
 struct vm_exec_input {
     const char *node, *job, *cwd, *user;
@@ -45,7 +45,7 @@ struct vm_exec_input {
     size_t nenv;
     int pty; /* 1, 0, -1: if we have a terminal */
 };
-struct vm_console_input {
+struct vm_console_input { /* and of cp */
     const char *node, *job;
     bool read_only;
 };

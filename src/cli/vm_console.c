@@ -20,6 +20,13 @@ const struct argp_option vm_console_options[] = {
     {0},
 };
 
+/* Its own without "read-only". */
+const struct argp_option vm_cp_options[] = {
+    {"node", KEY_NODE, "NODE", 0, "of this node of the cluster"},
+    {"job", 'j', "JOB", 0, "the machine of this job, which is then :PATH"},
+    {0},
+};
+
 error_t vm_console_parse(int key, char *arg, struct argp_state *state)
 {
     struct vm_console_input *c = state->input;

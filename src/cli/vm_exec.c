@@ -149,13 +149,19 @@ static void progress(uint64_t files, uint64_t bytes, void *arg)
 
 int vm_run_cp(struct cli *cli, int nargs, char **args, struct err *err)
 {
+    const struct vm_console_input *x = cli->verb->input;
     const char *from = args[0], *to = args[1];
     AUTO_STR from_vm = vm_part(from, &from);
     AUTO_STR to_vm = vm_part(to, &to);
     if (!from_vm == !to_vm)
         return err_set(err, E_USAGE, "one of '%s' and '%s' must be VM:PATH", args[0],
                        args[1]);
-    struct client_cp c = {.vm = to_vm ? to_vm : from_vm,
+    const char *vm = to_vm ? to_vm : from_vm;
+    if (!*vm == !x->job)
+        return err_set(err, E_USAGE, "give VM:PATH, or -j JOB and :PATH");
+    vm_agent_node(x->node);
+    struct client_cp c = {.vm = *vm ? vm : NULL,
+                          .job = x->job,
                           .into = to_vm != NULL,
                           .from = from,
                           .to = to,
