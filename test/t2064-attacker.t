@@ -38,10 +38,13 @@ print(f.readline().decode())
 PY
 # Two names change places, for as long as he lives.
 cat >swap.py <<'PY'
-import ctypes, os, sys, time
+import ctypes, os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 libc = ctypes.CDLL(None, use_errno=True)
 a, b = (p.encode() for p in sys.argv[1:])
 parent = os.getppid()
+with open("swap.pid", "w") as f:
+    f.write(str(os.getpid()))
 while os.getppid() == parent:
     for nap in 0.002, 0.006: # a link, the directory
         if libc.renameat2(-100, a, -100, b, 2):
@@ -60,7 +63,8 @@ begin_swap() { # LINK
     swapper=$!
 }
 end_swap() {
-    kill $swapper && wait $swapper
+    # The one who swaps is a child of who was started.
+    kill $(cat swap.pid) && wait $swapper
     test ! -s swap.err || { cat swap.err; return 1; }
     if test -L "$U/ok/there"; then as $B mv -T "$U/ok/there" "$U/x" && as $B mv -T "$1" "$U/ok/there" && as $B mv "$U/x" "$1"; fi
 }
@@ -85,6 +89,9 @@ test_expect_success LXC 'in a container nobody becomes root by a file of root' '
     as $B lodge vm start "$PWD/p.xml" --name c && test "$(as $B lodge vm exec c /mnt/a/suid -u)" = $B &&
     as $B lodge vm exec c cat /proc/self/mounts >mounts && cat mounts &&
     grep "^overlay / overlay [^ ]*nosuid" mounts && grep " /mnt/a [^ ]* [^ ]*nosuid,nodev" mounts &&
+    # Who could speak to what runs as root in there would be root.
+    test_must_fail as $B lodge vm exec c ls /.lodge && test_must_fail as $B lodge vm exec c sh -c "echo >/.lodge/guest.sock" &&
+    test_must_fail as $B lodge vm exec --user 0 c id && test_must_fail as $B lodge vm exec c sh -c "kill -0 1" &&
     as $B lodge vm exec c touch /mnt/a/mine && test -e "$U/ok/there/mine" &&
     as $B lodge vm destroy -f c && rm "$U/ok/there/suid" && test -e "$U/ok/there/mine"
 '
