@@ -368,7 +368,8 @@ static int resolve_in(const struct image_def *def, const char *dir, bool offline
         return -1;
     if (pkgs_parse(text, "apt's answer", out, err) < 0)
         return -1;
-    qsort((*out)->item, (*out)->count, sizeof *(*out)->item, by_name);
+    if ((*out)->count)
+        qsort((*out)->item, (*out)->count, sizeof *(*out)->item, by_name);
     return 0;
 }
 
