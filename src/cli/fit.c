@@ -56,9 +56,10 @@ void fit_columns(size_t *widths, const bool *words, size_t count, size_t termina
                 part = left ? room / left : 0;
             }
     }
+    size_t even = left ? room / left : 0;
     for (size_t i = 0; i < count; i++) {
         if (words[i] && widths[i] > LONG && !(widths[i] & FIT_SETTLED))
-            widths[i] = room / left > NARROWEST ? room / left : NARROWEST;
+            widths[i] = even > NARROWEST ? even : NARROWEST;
         widths[i] &= ~FIT_SETTLED;
     }
 }
