@@ -175,10 +175,10 @@ static const char *state_colour(const char *state)
 /* What control characters there are, from whomever, shown and not sent. */
 static char *one_line(const char *text)
 {
-    size_t size = strlen(text) * 4 + 1;
+    size_t len = strlen(text), size = len * 4 + 1;
     char *plain = malloc(size);
     if (plain) {
-        strcpy(plain, text);
+        memcpy(plain, text, len + 1);
         str_one_line(plain, size);
     }
     return plain;
