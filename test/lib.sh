@@ -7,7 +7,7 @@
 #   LODGE_TOP_SRCDIR, LODGE_TOP_BUILDDIR   set by make check; guessed when run by hand
 #   LODGE_TEST_TMP                         the test's own directory; short, for sockets
 #   lodge_prereq NAME 'reason' COMMAND...  NAME is there if COMMAND succeeds
-#   ready made: ROOT KVM LAB LIBVIRT QEMU SLURM SANITIZERS
+#   ready made: ROOT KVM LAB LIBVIRT QEMU SLURM PLUGIN SANITIZERS
 #   until_true N COMMAND...                waits until it succeeds, at most N tenths of a second
 #
 # sharness's own: test_expect_success [PREREQ] 'title' 'script', test_must_fail,
@@ -112,11 +112,13 @@ test_skip_() {
     echo "ok $test_count # skip $1 ($missing_prereq: $lodge_why)"
 }
 
-# lodge_skip_all_unless NAME: end the test here, as skipped, if NAME is missing.
+# lodge_skip_all_unless NAME...: end the test here, as skipped, if one of these is missing.
 lodge_skip_all_unless() {
-    test_have_prereq "$1" && return
-    eval "skip_all=\"$1: \${lodge_reason_$1:-no reason known}\""
-    test_done
+    for lodge_name; do
+        test_have_prereq "$lodge_name" && continue
+        eval "skip_all=\"$lodge_name: \${lodge_reason_$lodge_name:-no reason known}\""
+        test_done
+    done
 }
 
 lodge_can_open() {
@@ -136,6 +138,7 @@ lodge_prereq QEMU 'qemu-system-x86_64 or libvirtd is not installed' \
     sh -c 'command -v qemu-system-x86_64 && command -v libvirtd'
 lodge_prereq SLURM 'slurmctld and slurmd are not installed' \
     sh -c 'command -v slurmctld && command -v slurmd && command -v munged'
+lodge_prereq PLUGIN 'built without Slurm' test -f "$LODGE_TOP_BUILDDIR/plugins/slurm/.libs/lodge.so"
 lodge_prereq SANITIZERS 'not built with --enable-sanitizers' \
     test -n "${LODGE_TEST_SANITIZERS:-}"
 

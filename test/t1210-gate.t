@@ -5,8 +5,7 @@
 test_description='submit hosts: lodged over TCP by munge credentials'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
 lodge_prereq MUNGE 'munged is not installed' command -v munged
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless MUNGE
+lodge_skip_all_unless ROOT MUNGE
 
 start_munged() { # NAME: a munged of its own with its own key
     mkdir -p "$LODGE_TEST_TMP/$1" && chmod 755 "$LODGE_TEST_TMP/$1" &&

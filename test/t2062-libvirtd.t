@@ -6,8 +6,7 @@ if test "$(id -u)" = 0 && test -z "$LODGE_TEST_OWN_RUN"; then
     LODGE_TEST_OWN_RUN=1 exec unshare -m --propagation private sh "$0" "$@"
 fi
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless QEMU
+lodge_skip_all_unless ROOT QEMU
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 kills=${LODGE_TEST_KILLS:-8}
 vm_own_libvirt

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='host-node boots by kernel, initramfs and squashfs, passes node check, enrols by itself'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless LAB
+lodge_skip_all_unless ROOT LAB
 lodge_prereq SSHD 'openssh-server is not installed' test -x /usr/sbin/sshd
 lodge_skip_all_unless SSHD
 

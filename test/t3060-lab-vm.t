@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='types hpc and kvm on a real KVM: the same machine, only the word changed'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless LAB
+lodge_skip_all_unless ROOT LAB
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 
 cat >inside <<EOF

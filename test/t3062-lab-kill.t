@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='random kill -9 with lodge-vmm among the victims, in huge pages, on a real KVM'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless LAB
+lodge_skip_all_unless ROOT LAB
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 kills=${LODGE_TEST_KILLS:-20}
 

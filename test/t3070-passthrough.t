@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='type kvm: a device of the host in the guest'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless LAB
+lodge_skip_all_unless ROOT LAB
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 
 cat >pt.xml <<'EOF2'

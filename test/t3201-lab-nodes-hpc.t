@@ -4,8 +4,7 @@
 # machine on each by type hpc (LODGE_TEST_TYPE for another); see test/lab/nodes.sh.
 test_description='controller and two nodes over SSH: an image, machines of type hpc'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless LAB
-lodge_skip_all_unless ROOT
+lodge_skip_all_unless LAB ROOT
 lodge_prereq BUSYBOX 'busybox-static is missing' test -x /bin/busybox
 lodge_skip_all_unless BUSYBOX
 

@@ -5,9 +5,7 @@
 # packages first, if LODGE_TEST_DEBS does not name a directory that has them.
 test_description='two lab machines by the administrator'"'"'s guide: packages, site, nodes, image, Slurm, jobs of type hpc'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless LAB
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless SLURM
+lodge_skip_all_unless LAB ROOT SLURM
 lodge_prereq DEBUILD 'dpkg-buildpackage or debhelper is missing' test -x /usr/bin/dh -a -x /usr/bin/dpkg-buildpackage
 lodge_skip_all_unless DEBUILD
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='types hpc and kvm on a real KVM: all ways to keep a machine, clones of a frozen image, random moments'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless LAB
+lodge_skip_all_unless ROOT LAB
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 moments=${LODGE_CKPT_MOMENTS:-100}
 clones=${LODGE_CLONES:-8}

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='type hpc: a checkpoint made on one node comes back on another'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless ROOT
-lodge_skip_all_unless LAB
+lodge_skip_all_unless ROOT LAB
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 
 test_expect_success 'an image, and one with the full kernel' '

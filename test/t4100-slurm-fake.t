@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='jobs with --vm-profile on a private Slurm, machines of type fake'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless SLURM ROOT PLUGIN
 . "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
 T=$LODGE_TEST_TMP
 P=$T/fake.xml

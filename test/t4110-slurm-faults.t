@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='faults under jobs with machines on a private Slurm: agents, daemons, power, preemption'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless SLURM ROOT PLUGIN
 . "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
 T=$LODGE_TEST_TMP
 P=$T/fake.xml

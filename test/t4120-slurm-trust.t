@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='jobs without our options are untouched; forged, edited, foreign and reused tickets give nothing'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless SLURM ROOT PLUGIN
 . "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
 T=$LODGE_TEST_TMP
 slurm_home $USER1

@@ -2,12 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='the demonstration: srun and sbatch in real guests on a private Slurm'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
-lodge_skip_all_unless SLURM
-lodge_skip_all_unless ROOT
-lodge_prereq PLUGIN 'built without Slurm' test -f "$LODGE_TOP_BUILDDIR/plugins/slurm/.libs/lodge.so"
-lodge_skip_all_unless PLUGIN
-lodge_skip_all_unless LIBVIRT
-lodge_skip_all_unless QEMU
+lodge_skip_all_unless SLURM ROOT PLUGIN LIBVIRT QEMU
 
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 PATH=$LODGE_TOP_BUILDDIR:$PATH

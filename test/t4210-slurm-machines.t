@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 test_description='jobs in real guests on a private Slurm: steps, pty, srun within, suspend and clock, kills, panic'
 . "${LODGE_TOP_SRCDIR:-$(dirname "$0")/..}/test/lib.sh"
+lodge_skip_all_unless SLURM ROOT PLUGIN LIBVIRT QEMU
 . "$LODGE_TOP_SRCDIR/test/slurm/lib.sh"
-lodge_skip_all_unless LIBVIRT
-lodge_skip_all_unless QEMU
 . "$LODGE_TOP_SRCDIR/test/vm/lib.sh"
 PATH=$LODGE_TOP_BUILDDIR:$PATH
 T=$LODGE_TEST_TMP

@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# For tests of the plugin, behind test/lib.sh: a private Slurm whose nodes have an agent,
-# a lodged, and a look at what is left after each case. Without Slurm, root or the plugin all is
-# skipped.
-lodge_skip_all_unless SLURM
-lodge_skip_all_unless ROOT
-lodge_prereq PLUGIN 'built without Slurm' test -f "$LODGE_TOP_BUILDDIR/plugins/slurm/.libs/lodge.so"
-lodge_skip_all_unless PLUGIN
+# For tests of the plugin: a private Slurm whose nodes have an agent, a lodged, and a look at what
+# is left after each case. The demonstration and the bench use it, too, without test/lib.sh.
 C=$LODGE_TOP_SRCDIR/test/slurm/cluster
 D=$LODGE_TEST_TMP/c
 B=$LODGE_TOP_BUILDDIR
