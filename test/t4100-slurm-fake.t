@@ -154,7 +154,8 @@ test_expect_success 'srun in a script in its machine: steps in all machines of t
 	beside 4
 	$(head -c 20000000 /dev/zero | md5sum)
 	EOT
-    test_cmp want $T/home.$USER1/o && clean && rm -f err.*
+    # A step may find the processors of the one before it not given back yet: Slurm says so, and waits.
+    grep -v "^srun: .*tep creat" $T/home.$USER1/o >got && test_cmp want got && clean && rm -f err.*
 '
 lodge_prereq MPI 'no Open MPI: apt-get install openmpi-bin libopenmpi-dev' sh -c 'command -v mpirun && command -v mpicc'
 test_expect_success MPI 'mpirun in a script starts its ranks in the machines of all nodes' '
