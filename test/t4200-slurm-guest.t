@@ -13,9 +13,12 @@ lodge_skip_all_unless MPICC
 lodge_prereq IMAGE 'images cannot be built: no mmdebstrap, erofs-utils or package mirror' images
 lodge_skip_all_unless IMAGE
 
-left() { # what the private clusters of this test made on this machine
-    ip -o link | grep -oE ' l[bvp][0-9]+(n[0-9]+)?\b' | sort -u
-    find /sys/fs/cgroup -maxdepth 2 -name 'lodge[0-9]*-n[0-9]' 2>/dev/null | sort
+# By its number: another run on this machine has clusters, too.
+LODGE_CLUSTER_NUMBER=$$
+export LODGE_CLUSTER_NUMBER
+left() { # what the private cluster of this test made on this machine
+    ip -o link | grep -oE " l[bvp]$$(n[0-9]+)?\b" | sort -u
+    find /sys/fs/cgroup -maxdepth 2 -name "lodge$$-n[0-9]" 2>/dev/null | sort
     findmnt -rno TARGET | grep "^$LODGE_TEST_TMP" || :
 }
 left >before
