@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -195,9 +196,42 @@ static int remove_group(const char *dir, struct err *err)
     return 0;
 }
 
+/* Empty groups only: one with a process in it does not go. */
+static void remove_groups(const char *dir)
+{
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (e->d_type != DT_DIR || *e->d_name == '.')
+            continue;
+        AUTO_STR child = str_printf("%s/%s", dir, e->d_name);
+        if (child)
+            remove_groups(child);
+    }
+    if (d)
+        closedir(d);
+    rmdir(dir);
+}
+
+/* Groups that libvirt made, and left because it, or the machine, was killed. */
+static void clear_libvirts(const struct vt_run *r)
+{
+    static const char *const below[] = {"", "/*"}; /* version 2; each controller of 1 */
+    for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
+        AUTO_STR pattern =
+            str_printf(ROOT "%s/machine/*-lodge-%s.libvirt-*", below[i], r->vm->id);
+        glob_t found = {0};
+        if (pattern && glob(pattern, GLOB_NOSORT, NULL, &found) == 0)
+            for (size_t k = 0; k < found.gl_pathc; k++)
+                remove_groups(found.gl_pathv[k]);
+        globfree(&found);
+    }
+}
+
 int cgroup_clear(struct vt_run *r, struct err *err)
 {
     int ret = 0;
+    if (geteuid() == 0 && r->ops && r->ops->uri)
+        clear_libvirts(r);
     for (size_t i = 0; i < ARRAY_SIZE(tops); i++) {
         AUTO_STR dir = str_printf("%s/lodge/%s", tops[i], r->vm->id);
         if (!dir)
