@@ -30,38 +30,38 @@ size_t fit_width(const char *text)
     return width;
 }
 
+static bool gives(size_t width, bool words)
+{
+    return words && width > LONG;
+}
+
+/* What those that give take if none may have more than `most`. */
+static size_t taken(const size_t *widths, const bool *words, size_t count, size_t most)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        if (gives(widths[i], words[i]))
+            sum += widths[i] < most ? widths[i] : most;
+    return sum;
+}
+
 void fit_columns(size_t *widths, const bool *words, size_t count, size_t terminal)
 {
-    size_t room = terminal > count ? terminal - count + 1 : 1, left = 0, total = 0;
+    size_t room = terminal > count ? terminal - count + 1 : 1, total = 0;
     for (size_t i = 0; i < count; i++) {
-        bool gives = words[i] && widths[i] > LONG;
         total += widths[i];
-        left += gives;
-        if (!gives)
+        if (!gives(widths[i], words[i]))
             room = room > widths[i] ? room - widths[i] : 0;
     }
     if (total + count <= terminal + 1)
         return;
     /* Who needs less than an even part has what it needs. */
-    for (bool again = true; again && left;) {
-        size_t part = room / left;
-        again = false;
-        for (size_t i = 0; i < count && left; i++)
-            if (words[i] && widths[i] > LONG && widths[i] <= part &&
-                !(widths[i] & FIT_SETTLED)) {
-                room -= widths[i];
-                widths[i] |= FIT_SETTLED;
-                left--;
-                again = true;
-                part = left ? room / left : 0;
-            }
-    }
-    size_t even = left ? room / left : 0;
-    for (size_t i = 0; i < count; i++) {
-        if (words[i] && widths[i] > LONG && !(widths[i] & FIT_SETTLED))
-            widths[i] = even > NARROWEST ? even : NARROWEST;
-        widths[i] &= ~FIT_SETTLED;
-    }
+    size_t even = NARROWEST;
+    while (even < terminal && taken(widths, words, count, even + 1) <= room)
+        even++;
+    for (size_t i = 0; i < count; i++)
+        if (gives(widths[i], words[i]) && widths[i] > even)
+            widths[i] = even;
 }
 
 char *fit_fold(const char *text, size_t width)

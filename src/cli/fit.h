@@ -3,9 +3,6 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-
-#define FIT_SETTLED (SIZE_MAX / 2 + 1)
 
 /* How many columns of a terminal the text takes. */
 size_t fit_width(const char *text);
