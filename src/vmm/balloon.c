@@ -35,7 +35,7 @@ static void give(struct balloon *b, uint32_t pfn)
     uint64_t gpa = (uint64_t)pfn * PAGE;
     void *at = vm_hva(b->v.vm, gpa, PAGE);
     /* A number outside of memory is the guest's mistake and harms nobody. */
-    if (at && madvise(at, PAGE, MADV_REMOVE) == 0) {
+    if (at && !vm_dma_used(b->v.vm) && madvise(at, PAGE, MADV_REMOVE) == 0) {
         vm_mark_dirty(b->v.vm, gpa, PAGE);
         atomic_fetch_add(&b->given, 1);
     } else {
@@ -168,7 +168,6 @@ const struct device_ops device_balloon = {
     .save = save,
     .restore = restore,
     .set = set,
-    .reset = virtio_row_reset,
     .stats = stats,
     .done = virtio_row_done,
 };

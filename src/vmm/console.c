@@ -497,7 +497,6 @@ const struct device_ops device_console = {
     .resume = virtio_row_resume,
     .save = save,
     .restore = restore,
-    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
     .forget = forget,

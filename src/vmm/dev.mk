@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # PCI, virtio and devices of lodge-vmm: added to libvmm.la. Each device can be left out
-# by configure --disable-virtio-NAME (--disable-serial, --disable-vmgenid).
+# by configure --disable-virtio-NAME (--disable-vfio, --disable-serial,
+# --disable-vmgenid).
 vmm_dev_sources = \
     src/vmm/devices.c src/vmm/devices.h \
     src/vmm/pci.c src/vmm/pci.h \
@@ -29,6 +30,9 @@ vmm_dev_sources += src/vmm/console.c
 endif
 if WITH_VMM_RNG
 vmm_dev_sources += src/vmm/rng.c
+endif
+if WITH_VMM_VFIO
+vmm_dev_sources += src/vmm/vfio.c
 endif
 if WITH_VMM_SERIAL
 vmm_dev_sources += src/vmm/serial.c

@@ -49,13 +49,12 @@ struct device_ops {
     int (*start)(struct device *dev, struct err *err);
     int (*pause)(struct device *dev, struct err *err);
     int (*resume)(struct device *dev, struct err *err);
-    /* Both required: a device that cannot be saved may not exist. */
+    /* Both or neither: without them the machine cannot be checkpointed, and says so. */
     void (*save)(struct device *dev, struct state_writer *w);
     int (*restore)(struct device *dev, const struct state_reader *r, struct err *err);
-    /* Does somebody outside this process (vhost) write to the guest's memory for it now,
+    /* Does somebody outside this process (vhost, a passed-through device) write to the guest's memory for it now,
      * whom vm_mark_dirty() does not see? Optional. */
     bool (*untracked)(struct device *dev);
-    void (*reset)(struct device *dev); /* guest reboots in place; optional */
     /* Numbers for the control socket: a new object or NULL. */
     json_t *(*stats)(struct device *dev);
     /* The control socket's "set": {"device": ID, members...}. Optional. */
@@ -122,6 +121,16 @@ int vm_write(const struct vm *vm, uint64_t gpa, const void *data, uint64_t len);
  * agree modulo 2 MiB for large pages. Set-up only. */
 int vm_memory_add(struct vm *vm, uint64_t gpa, uint64_t size, void *hva, int fd,
                   uint64_t offset, bool readonly, struct err *err);
+/* A window of a device's own memory that comes and goes while the machine runs: its
+ * number (set-up only; -1), then where it is; size 0: nowhere. Bus callback or set-up. */
+int vm_window_new(struct vm *vm, struct err *err);
+int vm_window_map(struct vm *vm, int window, uint64_t gpa, uint64_t size, void *hva);
+/* Let the devices of a VFIO group (by its path or descriptor; asked for again, the same
+ * one) reach all of RAM at the guest's addresses. The group's descriptor stays the
+ * machine's. Set-up only. */
+int vm_dma_group(struct vm *vm, const struct device_file *f, struct err *err);
+/* Is RAM pinned for such devices? Then its pages stay where they are. */
+bool vm_dma_used(const struct vm *vm);
 /* Room in the PCI windows for BARs and for device memory, aligned to `align` (a power
  * of two). Set-up only. 0 with err when the window is full. */
 uint64_t vm_alloc_mmio32(struct vm *vm, uint64_t size, uint64_t align, struct err *err);
@@ -244,4 +253,3 @@ void pci_host_done(struct vm *vm);
 void **vm_pci(struct vm *vm);
 void pci_host_save(struct vm *vm, struct state_writer *w);
 int pci_host_restore(struct vm *vm, struct state_reader *r, struct err *err);
-void pci_host_reset(struct vm *vm);

@@ -30,6 +30,9 @@ const struct device_ops *const device_types[] = {
 #ifdef WITH_VMM_PMEM
     &device_pmem,
 #endif
+#ifdef WITH_VMM_VFIO
+    &device_vfio,
+#endif
 #ifdef WITH_VMM_SERIAL
     &device_serial,
 #endif

@@ -392,7 +392,6 @@ const struct device_ops device_fs = {
     .save = virtio_row_save,
     .restore = virtio_row_restore,
     .untracked = untracked,
-    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
 };

@@ -15,6 +15,7 @@ src_vmm_libvmm_la_SOURCES = \
     src/vmm/config.c src/vmm/config.h \
     src/vmm/control.c src/vmm/control.h src/vmm/control_ckpt.c \
     src/vmm/cpuid.c \
+    src/vmm/dma.c \
     src/vmm/exits.c \
     src/vmm/io.c \
     src/vmm/irq.c \

@@ -275,6 +275,20 @@ int vm_memory_add(struct vm *vm, uint64_t gpa, uint64_t size, void *hva, int fd,
     return 0;
 }
 
+int vm_window_new(struct vm *vm, struct err *err)
+{
+    if (vm->nwindows == VM_WINDOWS_MAX)
+        return err_set(err, E_CONFIG, "devices: more than %d windows of memory",
+                       VM_WINDOWS_MAX);
+    return VM_MEMORY_MAX + (int)vm->nwindows++;
+}
+
+int vm_window_map(struct vm *vm, int window, uint64_t gpa, uint64_t size, void *hva)
+{
+    const struct vm_memory m = {.gpa = gpa, .size = size, .hva = hva, .slot = window};
+    return add_slot(vm, &m, 0, NULL);
+}
+
 static uint64_t window_take(uint64_t *next, uint64_t end, uint64_t size, uint64_t align,
                             struct err *err)
 {

@@ -510,7 +510,6 @@ const struct device_ops device_net = {
     .save = save,
     .restore = restore,
     .untracked = untracked,
-    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
 };

@@ -126,10 +126,9 @@ void pci_msix_raise(struct pci_fn *fn, unsigned vector)
 static uint64_t bar_address(const struct pci_fn *fn, unsigned n)
 {
     const uint8_t *p = fn->cfg + PCI_BASE_ADDRESS_0 + 4 * n;
-    uint64_t a = get32(p) & ~0xfu;
-    if (fn->bar[n].is64)
-        a |= (uint64_t)get32(p + 4) << 32;
-    return a;
+    uint64_t low = get32(p);
+    uint64_t high = low & PCI_BASE_ADDRESS_MEM_TYPE_64 ? get32(p + 4) : 0;
+    return high << 32 | (low & ~0xfull);
 }
 
 /* May a BAR be here? Only inside the windows that the DSDT names. */
@@ -197,6 +196,8 @@ void pci_fn_write(struct pci_fn *fn, unsigned reg, unsigned len, uint64_t v)
         bars_update(fn);
     if (fn->msix.count && touches(reg, len, fn->msix.cap + PCI_MSIX_FLAGS, 2))
         msix_control(fn);
+    if (fn->written)
+        fn->written(fn);
 }
 
 /* ECAM: which function and register; NULL if nothing is there. */
@@ -245,16 +246,18 @@ int pci_fn_init(struct pci_fn *fn, struct vm *vm, const char *name, uint16_t ven
     return 0;
 }
 
-int pci_fn_bar(struct pci_fn *fn, unsigned n, uint64_t size,
+int pci_fn_bar(struct pci_fn *fn, unsigned n, uint32_t type, uint64_t size,
                uint64_t (*read)(void *, uint64_t, unsigned),
                void (*write)(void *, uint64_t, unsigned, uint64_t), void *arg,
                struct err *err)
 {
-    uint64_t base = vm_alloc_mmio64(fn->vm, size, size, err);
+    bool is64 = type & PCI_BASE_ADDRESS_MEM_TYPE_64;
+    uint64_t base = is64 ? vm_alloc_mmio64(fn->vm, size, size, err)
+                         : vm_alloc_mmio32(fn->vm, size, size, err);
     if (!base)
         return err_at(err, "%s: BAR %u", fn->name, n);
     struct pci_bar *b = &fn->bar[n];
-    *b = (struct pci_bar){.fn = fn, .size = size, .is64 = true};
+    *b = (struct pci_bar){.fn = fn, .size = size};
     b->range = (struct bus_range){.base = base,
                                   .size = size,
                                   .name = fn->name,
@@ -263,11 +266,12 @@ int pci_fn_bar(struct pci_fn *fn, unsigned n, uint64_t size,
                                   .arg = arg};
     uint8_t *p = fn->cfg + PCI_BASE_ADDRESS_0 + 4 * n;
     uint8_t *m = fn->wmask + PCI_BASE_ADDRESS_0 + 4 * n;
-    put32(p, (uint32_t)base | PCI_BASE_ADDRESS_MEM_TYPE_64 |
-                 PCI_BASE_ADDRESS_MEM_PREFETCH);
-    put32(p + 4, base >> 32);
+    put32(p, (uint32_t)base | type);
     put32(m, (uint32_t) ~(size - 1) & ~0xfu);
-    put32(m + 4, ~(size - 1) >> 32);
+    if (is64) {
+        put32(p + 4, base >> 32);
+        put32(m + 4, ~(size - 1) >> 32);
+    }
     return 0;
 }
 
@@ -285,22 +289,21 @@ uint8_t pci_fn_cap(struct pci_fn *fn, uint8_t id, const void *body, unsigned len
     return at;
 }
 
-int pci_fn_msix(struct pci_fn *fn, unsigned count, unsigned bar, uint32_t table,
-                uint32_t pba, struct err *err)
+int pci_fn_msix(struct pci_fn *fn, unsigned count, uint32_t table, uint32_t pba,
+                struct err *err)
 {
     uint8_t body[MSIX_BODY];
     struct pci_msix *m = &fn->msix;
     if (!count || count > PCI_VECTORS_MAX)
         return err_set(err, E_BUG, "%s: %u vectors", fn->name, count);
     put16(body, count - 1);
-    put32(body + 2, table | bar);
-    put32(body + 6, pba | bar);
+    put32(body + 2, table);
+    put32(body + 6, pba);
     m->cap = pci_fn_cap(fn, PCI_CAP_ID_MSIX, body, sizeof body);
     m->entry = calloc(count, sizeof *m->entry);
     m->irq = calloc(count, sizeof *m->irq);
     if (!m->cap || !m->entry || !m->irq)
         return err_oom(err);
-    m->bar = bar;
     put16(fn->wmask + m->cap + PCI_MSIX_FLAGS,
           PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
     for (unsigned i = 0; i < count; i++) {
@@ -340,20 +343,6 @@ void pci_fn_done(struct pci_fn *fn)
     if (fn->cfg)
         munmap(fn->cfg, CFG_PAGE);
     *fn = (struct pci_fn){0};
-}
-
-void pci_fn_reset(struct pci_fn *fn)
-{
-    fn->cfg[PCI_COMMAND] = fn->cfg[PCI_COMMAND + 1] = 0;
-    bars_update(fn);
-    struct pci_msix *m = &fn->msix;
-    if (!m->count)
-        return;
-    for (unsigned i = 0; i < m->count; i++)
-        m->entry[i] = (struct pci_msix_entry){.ctrl = PCI_MSIX_ENTRY_CTRL_MASKBIT};
-    fn->cfg[m->cap + PCI_MSIX_FLAGS + 1] &=
-        ~((PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL) >> 8);
-    msix_control(fn);
 }
 
 /* --- saving ----------------------------------------------------------------- */
@@ -458,10 +447,4 @@ int pci_host_restore(struct vm *vm, struct state_reader *r, struct err *err)
 {
     struct pci_host *h = *vm_pci(vm);
     return pci_fn_restore(&h->bridge, r, err);
-}
-
-void pci_host_reset(struct vm *vm)
-{
-    struct pci_host *h = *vm_pci(vm);
-    pci_fn_reset(&h->bridge);
 }

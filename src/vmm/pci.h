@@ -23,12 +23,10 @@ struct pci_bar {
     struct bus_range range; /* base, size, read, write, arg; on while decoded */
     struct pci_fn *fn;
     uint64_t size; /* 0: there is none */
-    bool is64;
 };
 
 struct pci_msix {
     unsigned count;
-    unsigned bar;
     uint8_t cap; /* where the capability is in cfg */
     bool enabled, masked;
     struct pci_msix_entry {
@@ -50,27 +48,29 @@ struct pci_fn {
     void *arg;
     /* Optional. A BAR was mapped (now at bar[n].range.base) or unmapped. */
     void (*bar_changed)(struct pci_fn *fn, unsigned n, bool was_on, uint64_t was);
+    /* Optional. The guest wrote to config space, and all that follows from it is done. */
+    void (*written)(struct pci_fn *fn);
 };
 
 /* Fill in the type-0 header. class is 24 bits: base, sub, interface. */
 int pci_fn_init(struct pci_fn *fn, struct vm *vm, const char *name, uint16_t vendor,
                 uint16_t device, uint32_t class, uint8_t revision, struct err *err);
-/* Reserve a memory BAR (64-bit, prefetchable) of a power of two ≥ 4 KiB. */
-int pci_fn_bar(struct pci_fn *fn, unsigned n, uint64_t size,
+/* Reserve a memory BAR of a power of two ≥ 4 KiB; type: PCI_BASE_ADDRESS_MEM_* (one of
+ * TYPE_64 takes the next BAR's register, too). */
+int pci_fn_bar(struct pci_fn *fn, unsigned n, uint32_t type, uint64_t size,
                uint64_t (*read)(void *, uint64_t, unsigned),
                void (*write)(void *, uint64_t, unsigned, uint64_t), void *arg,
                struct err *err);
 /* Append a capability: `body` follows its two header bytes. Gives its offset; 0 when
  * config space is full. */
 uint8_t pci_fn_cap(struct pci_fn *fn, uint8_t id, const void *body, unsigned len);
-/* MSI-X with its table and pending bits at these offsets of the BAR. */
-int pci_fn_msix(struct pci_fn *fn, unsigned count, unsigned bar, uint32_t table,
-                uint32_t pba, struct err *err);
+/* MSI-X with its table and pending bits at these offsets; the BAR's number is in the
+ * lowest three bits of each. */
+int pci_fn_msix(struct pci_fn *fn, unsigned count, uint32_t table, uint32_t pba,
+                struct err *err);
 /* Take the next free slot; from here on the guest sees it. */
 int pci_fn_plug(struct pci_fn *fn, struct err *err);
 void pci_fn_done(struct pci_fn *fn);
-/* As after power-on: command 0, BARs where we placed them, MSI-X off. */
-void pci_fn_reset(struct pci_fn *fn);
 
 /* The MSI-X table and pending bits, called by the BAR's owner with the offset in them.
  */

@@ -167,7 +167,6 @@ const struct device_ops device_pmem = {
     .resume = virtio_row_resume,
     .save = save,
     .restore = restore,
-    .reset = virtio_row_reset,
     .stats = stats,
     .done = done,
 };

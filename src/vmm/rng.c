@@ -84,7 +84,6 @@ const struct device_ops device_rng = {
     .resume = virtio_row_resume,
     .save = virtio_row_save,
     .restore = virtio_row_restore,
-    .reset = virtio_row_reset,
     .stats = stats,
     .done = virtio_row_done,
 };

@@ -237,8 +237,8 @@ static const struct {
     {SCMP_SYS(mremap), CONTROL | IO},
     {SCMP_SYS(readv), CONTROL | IO},
     {SCMP_SYS(writev), CONTROL | IO},
-    {SCMP_SYS(pread64), CONTROL | IO},
-    {SCMP_SYS(pwrite64), CONTROL | IO},
+    {SCMP_SYS(pread64), ALL},
+    {SCMP_SYS(pwrite64), ALL},
     {SCMP_SYS(preadv), CONTROL | IO},
     {SCMP_SYS(pwritev), CONTROL | IO},
     {SCMP_SYS(preadv2), CONTROL | IO},
@@ -300,6 +300,7 @@ static const struct {
 } ioctls[] = {
     {0xff00, 0xae00},         /* KVM */
     {0xff00, 0xaf00},         /* vhost */
+    {0xff00, 0x3b00},         /* VFIO */
     {0xff00, 0xaa00},         /* userfaultfd, of one opened before */
     {0xff00, 0x1200},         /* block devices: discard, zero */
     {0xffffffff, 0x400454d0}, /* TUNSETOFFLOAD */

@@ -300,6 +300,13 @@ static int check(struct vm *vm, const struct save_request *q, struct err *err)
                        "checkpoint: a child in mode 'continue' needs userfaultfd with "
                        "write protection (Linux 5.19, and root or sysctl "
                        "vm.unprivileged_userfaultfd=1); 'stop' does without");
+    for (size_t i = 0; i < vm->ndevices; i++)
+        if (!vm->devices[i].ops->save)
+            return err_set(
+                err, E_UNAVAIL,
+                "checkpoint: device '%s' is the host's, passed through: what "
+                "is in it cannot be saved",
+                vm->devices[i].id);
     for (size_t i = 0; (q->track || q->parent[0] || ahead) && i < vm->ndevices; i++) {
         struct device *d = &vm->devices[i];
         if (d->ops->untracked && d->ops->untracked(d))

@@ -375,14 +375,6 @@ static int restore(struct device *dev, const struct state_reader *r, struct err 
     return 0;
 }
 
-static void reset(struct device *dev)
-{
-    struct serial *s = dev->state;
-    pthread_mutex_lock(&s->lock);
-    s->r = (struct serial_regs){0};
-    pthread_mutex_unlock(&s->lock);
-}
-
 static json_t *stats(struct device *dev)
 {
     struct serial *s = dev->state;
@@ -405,7 +397,6 @@ const struct device_ops device_serial = {
     .resume = resume,
     .save = save,
     .restore = restore,
-    .reset = reset,
     .stats = stats,
     .done = done,
     .forget = chardev_forget,

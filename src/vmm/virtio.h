@@ -116,7 +116,6 @@ int virtio_row_resume(struct device *dev, struct err *err);
 void virtio_row_save(struct device *dev, struct state_writer *w);
 int virtio_row_restore(struct device *dev, const struct state_reader *r,
                        struct err *err);
-void virtio_row_reset(struct device *dev);
 void virtio_row_done(struct device *dev);
 
 /* Between virtio_pci.c and virtio_save.c. */

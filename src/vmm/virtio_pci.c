@@ -493,8 +493,10 @@ int virtio_init(struct virtio *v, struct device *dev, const struct virtio_ops *o
     if (nqueues > VIRTIO_QUEUES_MAX)
         return err_set(err, E_CONFIG, "at most %d queues", VIRTIO_QUEUES_MAX);
     if (add_queues(v, nqueues, max, err) < 0 ||
-        pci_fn_bar(&v->pci, 0, BAR_SIZE, bar_read, bar_write, v, err) < 0 ||
-        pci_fn_msix(&v->pci, nqueues + 1, 0, BAR_TABLE, BAR_PBA, err) < 0)
+        pci_fn_bar(&v->pci, 0,
+                   PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH,
+                   BAR_SIZE, bar_read, bar_write, v, err) < 0 ||
+        pci_fn_msix(&v->pci, nqueues + 1, BAR_TABLE, BAR_PBA, err) < 0)
         return -1;
     if (!add_cap(v, VIRTIO_PCI_CAP_COMMON_CFG, BAR_COMMON, 0x38) ||
         !add_cap(v, VIRTIO_PCI_CAP_ISR_CFG, BAR_ISR, 1) ||

@@ -158,11 +158,6 @@ int virtio_row_restore(struct device *dev, const struct state_reader *r,
     return virtio_restore(dev->state, r, err);
 }
 
-void virtio_row_reset(struct device *dev)
-{
-    virtio_reset(dev->state);
-}
-
 void virtio_row_done(struct device *dev)
 {
     virtio_done(dev->state);

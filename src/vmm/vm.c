@@ -207,6 +207,7 @@ void vm_free(struct vm *vm)
     free(vm->cpuid);
     io_done(vm);
     irq_done(vm);
+    dma_done(vm);
     memory_done(vm);
     int fds[] = {vm->stats_fd, vm->fd, vm->kvm, vm->end_fd, vm->parked_fd};
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)

@@ -10,6 +10,7 @@
 
 enum {
     VM_MEMORY_MAX = 64,
+    VM_WINDOWS_MAX = 64, /* their slots follow those of memory */
     VM_RANGES_MAX = 256,
     VM_ROUTES_MAX = 1024,
     VM_EXITS = 48, /* exit reasons counted one by one; the last takes the rest */
@@ -78,7 +79,7 @@ struct vm {
 
     int memfd, pagemap;
     struct vm_memory memory[VM_MEMORY_MAX];
-    size_t nmemory;
+    size_t nmemory, nwindows;
     void *reserve; /* address space the RAM is mapped in */
     size_t reserve_size;
     uint64_t mmio32_next, mmio64_base, mmio64_size, mmio64_next;
@@ -119,6 +120,7 @@ struct vm {
     struct control *control;
     struct vm_ckpt *ckpt;
     struct sandbox *sandbox;
+    struct dma *dma; /* NULL: no device is passed through */
 };
 
 /* vm.c: the machine's life. vm_new builds everything but threads; vm_run ends when the
@@ -160,6 +162,9 @@ int memory_dirty_log(struct vm *vm, bool on, struct err *err);
 /* Add what was written since the log was switched on, or asked for last: a bit a 4 KiB
  * page of RAM, in the order of the file. While paused. */
 int memory_dirty_fetch(struct vm *vm, uint64_t *map, struct err *err);
+
+/* dma.c */
+void dma_done(struct vm *vm);
 
 /* bus.c */
 void bus_init(struct vm *vm);

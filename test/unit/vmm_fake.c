@@ -171,6 +171,36 @@ int vm_memory_add(struct vm *vm, uint64_t gpa, uint64_t size, void *hva, int fd,
     return 0;
 }
 
+uint64_t vm_alloc_mmio32(struct vm *vm, uint64_t size, uint64_t align, struct err *err)
+{
+    return 0;
+}
+
+int vm_window_new(struct vm *vm, struct err *err)
+{
+    return 0;
+}
+
+int vm_window_map(struct vm *vm, int window, uint64_t gpa, uint64_t size, void *hva)
+{
+    return 0;
+}
+
+int vm_dma_group(struct vm *vm, const struct device_file *f, struct err *err)
+{
+    return err_set(err, E_UNAVAIL, "no VFIO");
+}
+
+void vm_fail(struct vm *vm, const struct err *err)
+{
+    abort(); /* no device here has a host that fails */
+}
+
+bool vm_dma_used(const struct vm *vm)
+{
+    return false;
+}
+
 uint64_t vm_alloc_mmio64(struct vm *vm, uint64_t size, uint64_t align, struct err *err)
 {
     uint64_t at = (vm->next_bar + align - 1) & ~(align - 1);

@@ -269,6 +269,10 @@ static void test_config(void **state)
         {"net", "{\"tap\": \"t\", \"mac\": \"52:54:00:00:00\"}"},
         {"vmgenid", "{\"guid\": \"1234\"}"},
         {"rng", "{\"x\": 1}"},
+        {"vfio", "{}"},
+        {"vfio", "{\"address\": \"03:00.0\"}"},
+        {"vfio", "{\"address\": \"0000:03:00.0x\"}"},
+        {"vfio", "{\"address\": \"0000:03:00.0\", \"fd\": 3, \"path\": \"x\"}"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         if (!device_type(bad[i][0]))
