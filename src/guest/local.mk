@@ -11,6 +11,7 @@ pkglibexec_PROGRAMS += lodge-guest
 lodge_guest_SOURCES = \
     src/guest/call.c src/guest/call.h \
     src/guest/copy.c src/guest/copy.h \
+    src/guest/drivers.c src/guest/drivers.h \
     src/guest/exec.c src/guest/exec.h \
     src/guest/exec_flow.c src/guest/exec_flow.h \
     src/guest/freeze.c \
@@ -24,6 +25,7 @@ lodge_guest_SOURCES = \
     src/guest/ops.c \
     src/guest/port.c \
     src/guest/power.c \
+    src/guest/program.c src/guest/program.h \
     src/guest/users.c src/guest/users.h
 lodge_guest_CFLAGS = $(AM_CFLAGS) -Os -ffunction-sections -fdata-sections
 lodge_guest_LDADD = src/proto/libproto.la src/base/libbase.la $(JANSSON_LIBS)

@@ -23,6 +23,7 @@
 #include "base/str.h"
 #include "config.h"
 #include "guest/call.h"
+#include "guest/drivers.h"
 #include "guest/guest.h"
 #include "guest/monitor.h"
 
@@ -243,6 +244,8 @@ int main(int argc, char **argv)
         return status;
     if (o.pid1)
         mount_basics();
+    if (o.pid1 && !o.listen) /* a container sees the host's devices */
+        drivers_load();
     if (!o.no_identity && geteuid() == 0)
         call_make_directory();
     return worker_only ? work(&o) : supervise(&o);
