@@ -30,6 +30,7 @@ lodge_agent_SOURCES = \
     src/agent/stage.c src/agent/stage.h \
     src/agent/state.c src/agent/state.h \
     src/agent/ticket.c src/agent/ticket.h \
+    src/agent/vfio.c src/agent/vfio.h \
     src/agent/vm.c src/agent/vm.h \
     src/agent/vt.c src/agent/vt.h \
     src/agent/vt_fake.c \

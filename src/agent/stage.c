@@ -175,12 +175,15 @@ int stage_spawn(struct vt_run *r, const struct stage_proc *p, pid_t *pid,
         ngroups < GROUPS_MAX)
         groups[ngroups++] = dev.st_gid;
     struct in_child in_child = {.pid_file = file, .proc = p};
-    const int std[] = {p->input ? *p->input : -1, log, log, p->fd3 ? *p->fd3 : -1};
+    int fds[3 + STAGE_FDS_MAX] = {p->input ? *p->input : -1, log, log};
+    size_t nfds = p->nfds < STAGE_FDS_MAX ? p->nfds : STAGE_FDS_MAX;
+    for (size_t i = 0; i < nfds; i++)
+        fds[3 + i] = p->fds[i];
     struct proc_spec spec = {.argv = p->argv,
                              .env = env,
                              .cwd = p->cwd,
-                             .fds = std,
-                             .nfds = p->fd3 ? 4 : 3,
+                             .fds = fds,
+                             .nfds = 3 + nfds,
                              .new_session = true,
                              .set_ids = !p->as_agent && geteuid() == 0,
                              .uid = r->vm->uid,

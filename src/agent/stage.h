@@ -12,12 +12,14 @@ int stage_clear(struct vt_run *r, struct err *err);
 
 /* A process that belongs to the VM: in its own session, ids of the owner unless
  * as_agent, LODGE_VM=ID in its environment (the sweep's mark), pid in DIR/LEAF.pid. */
+enum { STAGE_FDS_MAX = 16 };
 struct stage_proc {
     const char *leaf;
     const char *const *argv;
     bool as_agent;
-    const int *input;   /* its standard input; NULL: none */
-    const int *fd3;     /* becomes its descriptor 3; NULL: none */
+    const int *input; /* its standard input; NULL: none */
+    const int *fds;   /* become its descriptors 3, 4, ...: at most STAGE_FDS_MAX */
+    size_t nfds;
     const char *device; /* it must be able to open this: it gets the device's group */
     const char *cwd;
     int (*before_ids)(void *arg); /* both: see proc_spec; may be NULL */

@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/plan.h"
 #include "agent/sock.h"
 #include "agent/stage.h"
+#include "agent/vfio.h"
 #include "agent/vt_hpc.h"
 #include "base/dirs.h"
 #include "base/fd.h"
@@ -37,6 +39,9 @@ static int check(const struct profile *p, struct err *err)
             return err_set(err, E_INPUT,
                            "type 'hpc' has no nic of type 'user'; use "
                            "'isolated', 'tap-nat' or 'bridged-tap'");
+    if (p->device_count > VFIO_DEVICES_MAX)
+        return err_set(err, E_INPUT, "type 'hpc' passes at most %d devices through",
+                       VFIO_DEVICES_MAX);
     return 0;
 }
 
@@ -83,8 +88,20 @@ static json_int_t queues(const struct profile *p)
     return p->vcpus < QUEUES_MAX ? (json_int_t)p->vcpus : QUEUES_MAX;
 }
 
-static json_t *devices_json(const struct plan *p, const char *guest,
-                            const char *console)
+/* Their groups are the descriptors from 3 on, see boot(). */
+static void add_passed(json_t *d, const struct vfio *v)
+{
+    for (size_t i = 0; i < v->ndevices; i++) {
+        char id[24];
+        snprintf(id, sizeof id, "pci%zu", i);
+        json_array_append_new(d, json_pack("{s:s, s:s, s:s, s:I}", "type", "vfio", "id",
+                                           id, "address", v->address_of[i], "fd",
+                                           (json_int_t)(3 + v->group_of[i])));
+    }
+}
+
+static json_t *devices_json(const struct plan *p, const struct vfio *passed,
+                            const char *guest, const char *console)
 {
     json_t *d = json_array();
     json_array_append_new(d, json_pack("{s:s, s:s, s:s}", "type", "serial", "id", "tty",
@@ -112,6 +129,7 @@ static json_t *devices_json(const struct plan *p, const char *guest,
                                            id, "tag", p->shares[i].tag, "socket",
                                            p->shares[i].socket));
     }
+    add_passed(d, passed);
     json_array_append_new(d, json_pack("{s:s, s:s, s:[o]}", "type", "console", "id",
                                        "ports", "ports",
                                        port("org.lodge.guest.0", guest)));
@@ -122,7 +140,7 @@ static json_t *devices_json(const struct plan *p, const char *guest,
 }
 
 static json_t *config_json(const struct vt_run *r, const struct plan *p,
-                           const char *dir)
+                           const struct vfio *passed, const char *dir)
 {
     const struct profile *f = p->profile;
     AUTO_STR guest = str_printf("%s/own/guest.sock", dir);
@@ -134,7 +152,7 @@ static json_t *config_json(const struct vt_run *r, const struct plan *p,
         json_pack("{s:s, s:I, s:o, s:s*, s:s*, s:s*, s:o, s:{s:s}, s:{s:b}}", "name",
                   p->vm->name, "vcpus", (json_int_t)f->vcpus, "memory", memory_json(f),
                   "kernel", p->kernel, "initrd", p->initrd, "cmdline", p->cmdline,
-                  "devices", devices_json(p, guest, console), "control", "path",
+                  "devices", devices_json(p, passed, guest, console), "control", "path",
                   control, "sandbox", "enable", 1);
     if (c && f->cpu_pin.count) {
         json_t *pin = json_array();
@@ -147,24 +165,58 @@ static json_t *config_json(const struct vt_run *r, const struct plan *p,
     return c;
 }
 
-static int config_fd(const struct vt_run *r, const struct plan *p, const char *dir,
-                     struct err *err)
+static int config_fd(const struct vt_run *r, const struct plan *p,
+                     const struct vfio *passed, const char *dir, struct err *err)
 {
-    AUTO_JSON config = config_json(r, p, dir);
+    AUTO_JSON config = config_json(r, p, passed, dir);
     AUTO_STR text = config ? json_dumps(config, JSON_COMPACT) : NULL;
     return text ? fd_of_text("lodge-vmm.json", text, err) : err_oom(err);
 }
 
 /* --- verbs ---------------------------------------------------------------------------------- */
 
+/* In the child: devices that are passed through need all memory locked, and the
+ * hypervisor's io_uring counts, too. */
+static int allow_locked(void *arg)
+{
+    enum { BESIDE = 64 << 20 };
+    const struct profile *p = arg;
+    struct rlimit had, want = {p->memory_bytes + BESIDE, p->memory_bytes + BESIDE};
+    if (!p->device_count || getrlimit(RLIMIT_MEMLOCK, &had) < 0 ||
+        had.rlim_cur >= want.rlim_cur)
+        return 0;
+    if (want.rlim_max < had.rlim_max)
+        want.rlim_max = had.rlim_max;
+    return setrlimit(RLIMIT_MEMLOCK, &want) < 0 ? -errno : 0;
+}
+
+static int start_vmm(struct vt_run *r, const struct plan *plan,
+                     const struct vfio *passed, struct err *err)
+{
+    AUTO_STR program = dirs_path(DIRS_LIBEXEC, "lodge-vmm");
+    AUTO_FD config = program ? config_fd(r, plan, passed, r->dir, err) : err_oom(err);
+    if (config < 0)
+        return -1;
+    const char *const argv[] = {program, "--config", "-", NULL};
+    struct stage_proc p = {.leaf = "vmm",
+                           .argv = argv,
+                           .input = &config,
+                           .fds = passed->fd,
+                           .nfds = passed->ngroups,
+                           .device = "/dev/kvm",
+                           .cwd = "/",
+                           .before_ids = allow_locked,
+                           .arg = (void *)r->profile};
+    return stage_spawn(r, &p, &r->pid, err);
+}
+
 static int boot(struct vt_run *r, struct err *err)
 {
     AUTO(plan) plan = NULL;
-    AUTO_STR program = dirs_path(DIRS_LIBEXEC, "lodge-vmm");
     AUTO_STR control = str_printf("%s/own/control.sock", r->dir);
     AUTO_STR guest = str_printf("%s/own/guest.sock", r->dir);
     AUTO_STR console = str_printf("%s/own/console.sock", r->dir);
-    if (!program || !control || !guest || !console)
+    if (!control || !guest || !console)
         return err_oom(err);
     if (plan_make(r->vm, r->image, r->dir, &plan, err) < 0)
         return -1;
@@ -173,16 +225,12 @@ static int boot(struct vt_run *r, struct err *err)
                        "type 'hpc' boots a kernel, and image '%s' has "
                        "none; name one in the profile",
                        r->profile->image);
-    AUTO_FD config = config_fd(r, plan, r->dir, err);
-    if (config < 0)
+    struct vfio passed;
+    if (vfio_open(r->profile, &passed, err) < 0)
         return -1;
-    const char *const argv[] = {program, "--config", "-", NULL};
-    struct stage_proc p = {.leaf = "vmm",
-                           .argv = argv,
-                           .input = &config,
-                           .device = "/dev/kvm",
-                           .cwd = "/"};
-    if (stage_spawn(r, &p, &r->pid, err) < 0)
+    int started = start_vmm(r, plan, &passed, err);
+    vfio_close(&passed);
+    if (started < 0)
         return -1;
     if (r->snap ? vt_hpc_await(r, control, err) < 0
                 : stage_await_socket(r, "vmm", control, START_MS, err) < 0)

@@ -16,8 +16,8 @@ enum {
 
 static const unsigned caps[PROFILE_TYPE_COUNT] = {
     [PROFILE_AUTO] = CAPS_ALL,
-    [PROFILE_HPC] = CAPS_ALL & ~(BIT(QCOW2) | BIT(CDROM) | BIT(USER_NIC) |
-                                 BIT(FEATURES) | BIT(PASSTHROUGH)),
+    [PROFILE_HPC] =
+        CAPS_ALL & ~(BIT(QCOW2) | BIT(CDROM) | BIT(USER_NIC) | BIT(FEATURES)),
     /* QEMU saves no machine that has a virtio-fs card, mounted or not. */
     [PROFILE_KVM] = CAPS_ALL & ~BIT(REMOUNT),
     [PROFILE_QEMU] = CAPS_ALL & ~(BIT(PASSTHROUGH) | BIT(REMOUNT)),
