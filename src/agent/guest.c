@@ -30,8 +30,8 @@ struct guest {
     struct chan *chan;
     int fd; /* -1: not connected */
     sd_event_source *io, *timer;
+    sd_event_source *young; /* until it had its time to come */
     unsigned wait_ms;
-    uint64_t opened_ms;
     bool ready;   /* it took its identity */
     bool turning; /* its events are being handled */
     struct list relays;
@@ -427,6 +427,14 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
     return 0;
 }
 
+static int on_late(sd_event_source *source, uint64_t usec, void *arg)
+{
+    struct guest *g = arg;
+    g->young = sd_event_source_disable_unref(g->young);
+    life_notify(g->vm);
+    return 0;
+}
+
 void guest_open(struct vm *vm)
 {
     if (vm->guest)
@@ -442,7 +450,8 @@ void guest_open(struct vm *vm)
     }
     g->vm = vm;
     g->fd = -1;
-    g->opened_ms = clock_ms();
+    sd_event_add_time_relative(vm->agent->event, &g->young, CLOCK_MONOTONIC,
+                               MAY_COME_MS * 1000ull, 0, on_late, g);
     list_init(&g->relays);
     vm->guest = g;
     guest_connect(g);
@@ -468,6 +477,7 @@ void guest_close(struct vm *vm)
     }
     sd_event_source_disable_unref(g->io);
     sd_event_source_disable_unref(g->timer);
+    sd_event_source_disable_unref(g->young);
     if (g->fd >= 0)
         close(g->fd);
     chan_free(g->chan);
@@ -481,8 +491,7 @@ bool guest_is_up(const struct vm *vm)
 
 bool guest_may_come(const struct vm *vm)
 {
-    return vm->guest && !guest_is_up(vm) &&
-           clock_ms() - vm->guest->opened_ms < MAY_COME_MS;
+    return vm->guest && !guest_is_up(vm) && vm->guest->young;
 }
 
 int guest_ask(struct vm *vm, json_t *request, guest_told_f told, void *arg,

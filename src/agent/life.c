@@ -344,13 +344,13 @@ static void set_limit(struct vm *vm)
 
 void life_guest_up(struct vm *vm)
 {
-    if (vm->state != VM_BOOTING)
-        return;
-    vm->stages[STAGE_READY] = clock_wall_ms();
-    /* It has new keys now; when we come again it keeps them. */
-    json_object_del(json_object_get(vm->vt, "identity"), "clone");
-    set_timer(vm, &vm->timer, 0, NULL);
-    life_force_step(vm, EV_UP);
+    if (vm->state == VM_BOOTING) {
+        vm->stages[STAGE_READY] = clock_wall_ms();
+        /* It has new keys now; when we come again it keeps them. */
+        json_object_del(json_object_get(vm->vt, "identity"), "clone");
+        set_timer(vm, &vm->timer, 0, NULL);
+        life_force_step(vm, EV_UP);
+    }
     life_notify(vm);
 }
 

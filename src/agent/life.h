@@ -7,6 +7,7 @@
 /* What a caller waits for. */
 enum life_until {
     UNTIL_READY, /* running; a failure answers with why */
+    UNTIL_TALKS, /* ready, and its guest answers or has had its time to */
     UNTIL_IDLE,  /* no action under way any more */
     UNTIL_ENDED, /* gone, failed or forgotten */
 };
@@ -28,7 +29,7 @@ void life_checkpoint_cancel(struct vm *vm);
 int life_stop(struct vm *vm, bool grace, bool doom, struct err *err);
 /* It went wrong: stop it and keep why. */
 void life_fail(struct vm *vm, const struct err *why);
-/* The guest said hello; its link tells. */
+/* The guest said hello, for the first time or again; its link tells. */
 void life_guest_up(struct vm *vm);
 /* Go on with a row that was read after a restart. */
 void life_adopt(struct vm *vm);

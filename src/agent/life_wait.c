@@ -2,6 +2,7 @@
 /* Who waits for a VM to come so far. */
 #include <stdlib.h>
 
+#include "agent/guest.h"
 #include "agent/life.h"
 
 struct life_waiter {
@@ -16,6 +17,10 @@ static int reached(const struct vm *vm, enum life_until until)
 {
     bool ended = vm->state == VM_GONE || vm->state == VM_FAILED;
     switch (until) {
+    case UNTIL_TALKS:
+        if (vm->state == VM_RUNNING && guest_may_come(vm))
+            return 0;
+        /* fall through */
     case UNTIL_READY:
         if (vm->state == VM_RUNNING || vm->state == VM_PAUSED)
             return 1;

@@ -8,23 +8,18 @@
 #include "agent/guest.h"
 #include "agent/identity.h"
 
-enum { AGAIN_MS = 50 };
-
 /* A stream asked for while the VM boots, or its guest is only being talked to: it starts when
  * the guest is there. */
 struct patient {
     struct rpc_call *call;
     struct agent *agent;
-    struct life_waiter *waiter; /* until it has booted */
-    sd_event_source *again;     /* until its guest answers */
+    struct life_waiter *waiter;
     const char *op;
     json_t *params;
-    char id[VM_ID_LEN + 1];
 };
 
 static void patient_free(struct patient *p)
 {
-    sd_event_source_disable_unref(p->again);
     json_decref(p->params);
     p->agent->busy--;
     agent_touch(p->agent);
@@ -56,30 +51,14 @@ static void patient_gone(struct rpc_call *call, void *arg)
     patient_free(p);
 }
 
-static int on_again(sd_event_source *source, uint64_t now, void *arg)
-{
-    struct patient *p = arg;
-    struct vm *vm = agent_find(p->agent, 0, p->id, NULL);
-    if (!vm || vm->state != VM_RUNNING || !guest_may_come(vm)) {
-        patient_told(p, vm, NULL);
-        return 0;
-    }
-    sd_event_source_set_time_relative(source, AGAIN_MS * 1000);
-    sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-    return 0;
-}
-
 static void stream_later(struct rpc_call *call, struct vm *vm, const char *op,
                          json_t *params)
 {
     struct err err;
     struct patient *p = calloc(1, sizeof *p);
-    if (p && vm->state == VM_RUNNING)
-        sd_event_add_time_relative(vm->agent->event, &p->again, CLOCK_MONOTONIC,
-                                   AGAIN_MS * 1000, 1000, on_again, p);
-    else if (p)
-        p->waiter = life_wait(vm, UNTIL_READY, patient_told, p);
-    if (!p || (!p->waiter && !p->again)) {
+    if (p)
+        p->waiter = life_wait(vm, UNTIL_TALKS, patient_told, p);
+    if (!p || !p->waiter) {
         free(p);
         err_oom(&err);
         rpc_call_fail(call, &err);
@@ -89,7 +68,6 @@ static void stream_later(struct rpc_call *call, struct vm *vm, const char *op,
     p->agent = vm->agent;
     p->op = op;
     p->params = json_incref(params);
-    memcpy(p->id, vm->id, sizeof p->id);
     vm->agent->busy++;
     rpc_call_on_gone(call, patient_gone, p);
 }
