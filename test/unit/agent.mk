@@ -10,12 +10,12 @@ agent_tests = test/t0061-domain.t \
     test/t2061-user.t \
     test/t2062-libvirtd.t \
     test/t2063-ways.t test/t2064-attacker.t \
-    test/t2120-moments.t
+    test/t2120-moments.t \
+    test/t3070-passthrough.t
 # Minutes of emulated machines; not run often enough yet to be in every run.
 agent_tests_more = test/t2100-ckpt.t \
     test/t2110-freeze.t \
     test/t3060-lab-vm.t \
-    test/t3070-passthrough.t \
     test/t3062-lab-kill.t \
     test/t3310-ckpt-hpc.t \
     test/t3320-ckpt-nodes.t
