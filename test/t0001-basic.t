@@ -28,4 +28,29 @@ test_expect_success 'an unknown noun is refused in one line with the way out' '
     grep -q "^lodge: unknown noun .frobnicate.; " err
 '
 
+refused() { # WORDS COMMAND...: one line with these words
+    words=$1 && shift &&
+    test_expect_code 64 "$@" >out 2>err && test_must_be_empty out &&
+    test $(wc -l <err) = 1 && grep -q "^lodge: .*$words" err || { cat err; false; }
+}
+test_expect_success 'so is an option, short or long, that is wrong or lacks its value' '
+    refused "unknown option .-Z.; see --help" lodge profile list -Z &&
+    refused "unknown option .-Z.; see --help" lodge profile list -aZ &&
+    refused "unknown option .--version.; see --help" lodge profile list --version &&
+    refused "did you mean .--json." lodge profile list --jsom &&
+    refused "be .--node. or .--no-wait." lodge vm start --no x &&
+    refused "[-]-json takes no value, not .x." lodge profile list --json=x &&
+    refused "[-]-type is without its TYPE" lodge profile list --typ &&
+    refused "[-]o is without its COLUMNS" lodge profile list -ao &&
+    refused "[-]-env: .x. is not NAME=VALUE" lodge vm exec -e x m true &&
+    refused "[-]-timeout: .x. is not a time" lodge image boot --timeout x i &&
+    refused "[-]-mode: .x. is not tmpfs" lodge image import --mode x i dir:.
+'
+test_expect_success 'an option of a command to run is not ours, nor is a value' '
+    test_expect_code 66 lodge image exec nosuch ls -Z 2>err && ! grep -q option err &&
+    test_expect_code 66 lodge vm start --append -Z nosuch 2>err && ! grep -q option err
+'
+test_expect_success '-h is --help everywhere' '
+    lodge -h && lodge profile -h && lodge profile list -h >out && grep -q "^Usage: lodge profile list" out
+'
 test_done

@@ -102,6 +102,9 @@ void cli_say(struct cli *cli, const char *fmt, ...)
 /* May it be done? Asks only on a terminal, never with -f; elsewhere yes. */
 bool cli_confirm(struct cli *cli, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* For an option's value while options are read: tells what is wrong and ends lodge. */
+_Noreturn void cli_wrong_option(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
 /* Is `to` a terminal that shall have colours (NO_COLOR, TERM=dumb)? */
 bool cli_colour(FILE *to);
 /* Names from arguments that are each a hostlist: a[1-3] b. The caller's. */

@@ -363,9 +363,8 @@ static error_t gc_parse(int key, char *arg, struct argp_state *state)
     if (key != KEY_DAYS)
         return ARGP_ERR_UNKNOWN;
     if (!str_to_u64(arg, &days) || days > 36500)
-        argp_error(state, "'%s' is not a number of days", arg);
-    else
-        gc_days = (unsigned)days;
+        cli_wrong_option("--layers-older: '%s' is not a number of days", arg);
+    gc_days = (unsigned)days;
     return 0;
 }
 
@@ -417,15 +416,13 @@ static error_t boot_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_TIMEOUT:
         if (!str_to_ms(arg, &v) || !v || v > 86400000)
-            argp_error(state, "'%s' is not a time", arg);
-        else
-            o->timeout_ms = (int)v;
+            cli_wrong_option("--timeout: '%s' is not a time like 90s", arg);
+        o->timeout_ms = (int)v;
         return 0;
     case KEY_MEMORY:
         if (!str_to_bytes(arg, 1 << 20, &v) || v < 64 << 20 || v >> 20 > 1 << 20)
-            argp_error(state, "'%s' is not a size of 64M or more", arg);
-        else
-            o->memory_mib = (unsigned)(v >> 20);
+            cli_wrong_option("--memory: '%s' is not a size of 64M or more", arg);
+        o->memory_mib = (unsigned)(v >> 20);
         return 0;
     case KEY_CONSOLE:
         return o->show = true, 0;

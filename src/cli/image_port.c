@@ -43,7 +43,7 @@ error_t cli_image_import_parse(int key, char *arg, struct argp_state *state)
         return import_input.init = arg, 0;
     case KEY_MODE:
         if (strcmp(arg, "tmpfs") && strcmp(arg, "scratch") && strcmp(arg, "plain"))
-            argp_error(state, "'%s' is not tmpfs, scratch or plain", arg);
+            cli_wrong_option("--mode: '%s' is not tmpfs, scratch or plain", arg);
         return import_input.mode = arg, 0;
     case KEY_AS_IS:
         return import_input.as_is = true, 0;

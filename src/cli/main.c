@@ -132,58 +132,110 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
     }
 }
 
-static bool knows_option(const struct argp_option *options, const char *name, size_t n,
-                         const char **names, size_t *count)
+/* All options of a verb, its own first; the ends of lists are not among them. */
+static size_t all_options(const struct cli_verb *verb, const struct argp_option **out)
 {
-    bool known = false;
-    for (const struct argp_option *o = options; o && (o->name || o->key || o->doc); o++)
-        if (o->name) {
-            known |= !strncmp(o->name, name, n); /* getopt takes what is unambiguous */
-            if (*count < NAMES_MAX - 1)
-                names[(*count)++] = o->name;
-        }
-    return known;
-}
-
-/* What an option takes that must have something; NULL: nothing. */
-static const char *wants(const struct cli_verb *verb, const char *name)
-{
-    const struct argp_option *const lists[] = {verb->options, cli_shared_options};
+    static const struct argp_option help[] = {
+        {"help", '?', 0, 0, 0}, {"usage", 0, 0, 0, 0}, {0}};
+    const struct argp_option *const lists[] = {verb->options, cli_shared_options, help};
+    size_t n = 0;
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-        for (const struct argp_option *o = lists[i]; o && (o->name || o->key || o->doc);
-             o++)
-            if (o->name && !strcmp(o->name, name))
-                return o->flags & OPTION_ARG_OPTIONAL ? NULL : o->arg;
-    return NULL;
+        for (const struct argp_option *o = lists[i];
+             o && (o->name || o->key || o->doc) && n < NAMES_MAX - 1; o++)
+            if (o->name)
+                out[n++] = o;
+    return n;
 }
 
-/* getopt only says "unrecognized"; say which option was meant. */
+static int find_long(const struct argp_option *const *all, size_t count,
+                     const char *name, const struct argp_option **out, struct err *err)
+{
+    const char *names[NAMES_MAX] = {NULL};
+    const struct argp_option *found = NULL;
+    size_t len = strlen(name);
+    for (size_t i = 0; i < count; i++) {
+        names[i] = all[i]->name;
+        if (!strcmp(names[i], name)) {
+            *out = all[i];
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < count; i++) { /* getopt takes what is unambiguous */
+        if (strncmp(all[i]->name, name, len))
+            continue;
+        if (found)
+            return err_set(err, E_USAGE, "option '--%s' may be '--%s' or '--%s'", name,
+                           found->name, all[i]->name);
+        found = all[i];
+    }
+    if ((*out = found))
+        return 0;
+    const char *near = str_nearest(name, names);
+    return err_set(err, E_USAGE,
+                   near ? "unknown option '--%s'; did you mean '--%s'?"
+                        : "unknown option '--%s'; see --help",
+                   name, near);
+}
+
+/* A word of short options; *value: the last one's is the next word. */
+static int check_short(const struct argp_option *const *all, size_t count,
+                       const char *word, bool more, bool *value, struct err *err)
+{
+    for (const char *c = word + 1; *c; c++) {
+        const struct argp_option *o = NULL;
+        for (size_t i = 0; i < count && !o; i++)
+            if (all[i]->key == *c)
+                o = all[i];
+        if (!o)
+            return err_set(err, E_USAGE, "unknown option '-%s'; see --help", c);
+        if (!o->arg)
+            continue;
+        *value = !c[1];
+        if (*value && !more)
+            return err_set(err, E_USAGE, "-%c is without its %s", *c, o->arg);
+        break;
+    }
+    return 0;
+}
+
+static int check_long(const struct argp_option *const *all, size_t count,
+                      const char *word, bool more, bool *value, struct err *err)
+{
+    const struct argp_option *o = NULL;
+    const char *given = strchr(word, '=');
+    AUTO_STR name = strndup(word + 2, strcspn(word + 2, "="));
+    if (!name)
+        return err_oom(err);
+    if (find_long(all, count, name, &o, err) < 0)
+        return -1;
+    if (!o->arg && given)
+        return err_set(err, E_USAGE, "--%s takes no value, not '%s'", o->name,
+                       given + 1);
+    *value = o->arg && !given;
+    if (*value && !more)
+        return err_set(err, E_USAGE, "--%s is without its %s", o->name, o->arg);
+    return 0;
+}
+
+/* argp would tell in three lines what is wrong, and not what was meant. */
 static int check_options(const struct cli_verb *verb, int argc, char **argv,
                          struct err *err)
 {
+    const struct argp_option *all[NAMES_MAX];
+    size_t count = all_options(verb, all);
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
-        if (verb->max_args == CLI_COMMAND && *argv[i] != '-')
-            break; /* a command to run follows */
-        if (strncmp(argv[i], "--", 2))
+        bool more = i + 1 < argc, value = false;
+        if (*argv[i] != '-' || !argv[i][1]) {
+            if (verb->max_args == CLI_COMMAND)
+                break; /* a command to run follows */
             continue;
-        const char *name = argv[i] + 2,
-                   *names[NAMES_MAX] = {"help", "usage", "version"};
-        size_t n = strcspn(name, "="), count = 3;
-        AUTO_STR word = strndup(name, n);
-        if (!word)
-            return err_oom(err);
-        bool known = knows_option(cli_shared_options, name, n, names, &count);
-        known |= knows_option(verb->options, name, n, names, &count);
-        const char *value = name[n] || i + 1 < argc ? NULL : wants(verb, name);
-        if (value)
-            return err_set(err, E_USAGE, "--%s is without its %s", name, value);
-        if (known || !strcmp(word, "help") || !strcmp(word, "usage"))
-            continue;
-        const char *near = str_nearest(word, names);
-        if (near)
-            return err_set(err, E_USAGE, "unknown option '--%s'; did you mean '--%s'?",
-                           word, near);
-        return err_set(err, E_USAGE, "unknown option '--%s'; see --help", word);
+        }
+        if (!strcmp(argv[i], "-h")) /* as for a noun */
+            argv[i] = (char *)"--help";
+        if (argv[i][1] == '-' ? check_long(all, count, argv[i], more, &value, err)
+                              : check_short(all, count, argv[i], more, &value, err))
+            return -1;
+        i += value;
     }
     return 0;
 }

@@ -406,6 +406,17 @@ void cli_error(struct cli *cli, struct err *err)
     *err = (struct err){0};
 }
 
+void cli_wrong_option(const char *fmt, ...)
+{
+    struct err err;
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(&err, E_USAGE, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "lodge: %s\n", err.text);
+    exit(err_exit_status(&err));
+}
+
 void cli_say(struct cli *cli, const char *fmt, ...)
 {
     if (cli->json || cli->parsable)

@@ -40,8 +40,10 @@ error_t vm_exec_parse(int key, char *arg, struct argp_state *state)
         x->user = arg;
         return 0;
     case 'e':
-        if (!strchr(arg, '=') || x->nenv == ARRAY_SIZE(x->env) - 1)
-            argp_error(state, "--env wants NAME=VALUE, not '%s'", arg);
+        if (!strchr(arg, '='))
+            cli_wrong_option("--env: '%s' is not NAME=VALUE", arg);
+        if (x->nenv == ARRAY_SIZE(x->env) - 1)
+            cli_wrong_option("--env: more than %zu of them", x->nenv);
         x->env[x->nenv++] = arg;
         return 0;
     case 't':
