@@ -81,7 +81,22 @@ test_expect_success 'unknown names suggest the nearest' '
     test_expect_code 64 lodge profile lsit 2>err && grep -q "did you mean .list" err &&
     test_expect_code 64 lodge profile list --nohead3r 2>err &&
     grep -q "did you mean .--noheader" err &&
-    test_expect_code 64 lodge profile list -o nam 2>err && grep -q "did you mean .name" err
+    test_expect_code 64 lodge profile list -o nam 2>err && grep -q "did you mean .name" err &&
+    test_expect_code 66 lodge profile history tinny 2>err && grep -q "did you mean .tiny" err
+'
+
+test_expect_success 'what is asked for in vain is named' '
+    test_expect_code 66 lodge profile list nosuch 2>err && grep -q "no profile .nosuch." err &&
+    test_expect_code 66 lodge profile list tiny --type xen 2>err && grep -q "of type .xen." err &&
+    test_expect_code 64 lodge profile list --type bogus 2>err && ! grep -q "did you mean" err &&
+    test_expect_code 66 lodge profile history tiny 2>err && grep -q "comes with Lodge" err &&
+    mkdir a-folder.xml && test_expect_code 65 lodge profile check ./a-folder.xml 2>err &&
+    grep -q "a-folder.xml.: Is a directory" err
+'
+
+test_expect_success 'what cannot be written is an error, also where the two differ' '
+    test_expect_code 74 lodge profile diff tiny debian-fast >/dev/full 2>err &&
+    grep -q "standard output" err
 '
 
 test_expect_success 'copy, edit, diff, history, remove' '
@@ -89,7 +104,7 @@ test_expect_success 'copy, edit, diff, history, remove' '
     test_expect_code 73 lodge profile copy tiny mine 2>err &&
     EDITOR="sed -i s/128M/256M/" lodge profile edit mine 2>/dev/null &&
     test_expect_code 1 lodge profile diff mine --raw --noheader >out &&
-    echo "memory_bytes 134217728 268435456" >expected && test_cmp expected out &&
+    echo "memory_bytes 128M 256M" >expected && test_cmp expected out &&
     lodge profile history mine --raw --noheader -o version,action >out &&
     printf "2 change\n1 add\n" >expected && test_cmp expected out &&
     lodge profile show mine@1 --raw --noheader -o field,value >out &&

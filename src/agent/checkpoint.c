@@ -367,8 +367,9 @@ static int define(struct loading *l, json_t *read, struct vm **out, struct err *
     bool clone = l->name && strcmp(l->name, name);
     const char *wanted = l->name ? l->name : name;
     if (!str_is_name(wanted))
-        return err_set(err, E_INPUT,
-                       "'%.80s' cannot name a VM: use letters, digits, . _ -", wanted);
+        return err_set(
+            err, E_INPUT,
+            "'%.80s' cannot name a VM: use at most 63 letters, digits, . _ -", wanted);
     if (make_room(a, l->uid, wanted, clone, err) < 0 ||
         own_disks(vm->profile, json_object_get(read, "disks"), err) < 0)
         return -1;

@@ -75,7 +75,8 @@ static int deploy_decode(struct rpc_call *call, json_t *params, struct deploy *d
         return -1;
     if (d->name && !str_is_name(d->name))
         return err_set(err, E_INPUT,
-                       "'%s' cannot name a VM: use letters, digits, . _ -", d->name);
+                       "'%s' cannot name a VM: use at most 63 letters, digits, . _ -",
+                       d->name);
     if (agent_may_act_for(call, d->uid, d->gid, err) < 0 ||
         agent_may_name_job(call, d->job, d->cgroups, err) < 0)
         return -1;

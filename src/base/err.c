@@ -44,6 +44,8 @@ static enum err_code code_of_errno(int sys)
     case ENOENT:
     case ENOTDIR:
         return E_NOENT;
+    case EISDIR:
+        return E_INPUT;
     case EACCES:
     case EPERM:
     case EROFS:

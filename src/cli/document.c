@@ -264,6 +264,18 @@ static const struct cli_column *columns_of(const struct cli *cli)
     return strcmp(cli->noun->name, "cluster") ? profile_columns : cluster_columns;
 }
 
+int document_type(const char *word, struct err *err)
+{
+    int type = profile_word(profile_type_names, word);
+    const char *near = str_nearest(word, profile_type_names);
+    if (type >= 0)
+        return type;
+    return err_set(err, E_USAGE,
+                   near ? "--type: '%s' is unknown; did you mean '%s'?"
+                        : "--type: '%s' is unknown; see 'lodge node check'",
+                   word, near);
+}
+
 static bool is_wanted(const json_t *row, const struct hostlist *names, const char *type)
 {
     const char *name = json_string_value(json_object_get(row, "name"));
@@ -286,13 +298,8 @@ int document_list(struct cli *cli, int nargs, char **args, struct err *err)
     json_t *row;
     if (!method || !wanted)
         return err_oom(err);
-    if (document_input.type &&
-        profile_word(profile_type_names, document_input.type) < 0)
-        return err_set(err, E_USAGE, "--type: '%s' is unknown; did you mean '%s'?",
-                       document_input.type,
-                       str_nearest(document_input.type, profile_type_names)
-                           ? str_nearest(document_input.type, profile_type_names)
-                           : "auto");
+    if (document_input.type && document_type(document_input.type, err) < 0)
+        return -1;
     if ((nargs && cli_names(nargs, args, &names, err) < 0) ||
         cli_call(cli, method, json_pack("{s:b}", "all", document_input.all), &rows,
                  err) < 0)
@@ -300,9 +307,16 @@ int document_list(struct cli *cli, int nargs, char **args, struct err *err)
     json_array_foreach (rows, i, row)
         if (is_wanted(row, names, document_input.type))
             json_array_append(wanted, row);
-    if (names && !json_array_size(wanted))
-        return err_set(err, E_NOENT, "no %s of these names; see 'lodge %s list'",
-                       cli->noun->name, cli->noun->name);
+    if (names && !json_array_size(wanted)) {
+        AUTO_STR all = hostlist_format((const char *const *)names->names, names->count);
+        AUTO_STR type = document_input.type
+                            ? str_printf(" of type '%s'", document_input.type)
+                            : strdup("");
+        if (!all || !type)
+            return err_oom(err);
+        return err_set(err, E_NOENT, "no %s '%s'%s; see 'lodge %s list'",
+                       cli->noun->name, all, type, cli->noun->name);
+    }
     return cli_table(cli, columns_of(cli), wanted, err);
 }
 

@@ -20,6 +20,8 @@ int document_get(struct cli *cli, const char *ref, struct document *out,
 bool document_is_file(const char *ref);
 void document_done(struct document *d);
 
+/* The virtualization type of --type; -1 with what is wrong. */
+int document_type(const char *word, struct err *err);
 /* Parse and check text as the noun's kind; *resolved (may be NULL) is its JSON, *name
  * (may be NULL) its name. -1 if there are errors; all is in problems. */
 int document_parse(struct cli *cli, const char *text, json_t **resolved, char **name,

@@ -110,8 +110,10 @@ int document_copy(struct cli *cli, int nargs, char **args, struct err *err)
 {
     AUTO_DOCUMENT d = {0};
     if (!str_is_name(args[1]))
-        return err_set(err, E_USAGE,
-                       "'%s' is not a name (letters, digits, '.', '_', '-')", args[1]);
+        return err_set(
+            err, E_USAGE,
+            "'%.80s' is not a name (at most 63 letters, digits, '.', '_', '-')",
+            args[1]);
     if (document_get(cli, args[0], &d, err) < 0)
         return -1;
     AUTO_STR text = document_rename(d.text, args[1]);
@@ -256,9 +258,24 @@ static int resolve(struct cli *cli, const char *ref, json_t **out, struct err *e
     AUTO_PROBLEMS problems = {0};
     if (document_get(cli, ref, &d, err) < 0)
         return -1;
-    if (document_parse(cli, d.text, out, NULL, &problems) < 0)
+    AUTO_T(json_t) all = NULL;
+    if (document_parse(cli, d.text, &all, NULL, &problems) < 0)
         return profile_problems_err(&problems, d.label, err);
-    return 0;
+    if (strcmp(cli->noun->name, "profile")) {
+        *out = move(all);
+        return 0;
+    }
+    /* As 'show' tells them. */
+    AUTO_T(json_t) rows = document_field_rows(all);
+    AUTO_T(json_t) texts = json_object();
+    size_t i;
+    json_t *row;
+    json_array_foreach (rows, i, row)
+        if (json_object_set(texts, json_string_value(json_object_get(row, "field")),
+                            json_object_get(row, "value")) < 0)
+            return err_oom(err);
+    *out = rows ? move(texts) : NULL;
+    return *out ? 0 : err_oom(err);
 }
 
 /* One argument: the version before the current one against it. */

@@ -132,7 +132,7 @@ static int show(struct cli *cli, json_int_t *last, bool *header, struct err *err
         if (cli_table(cli, columns, rows, err) < 0)
             return -1;
     }
-    return fflush(stdout) ? err_sys(err, "output") : 0;
+    return fflush(stdout) ? err_sys(err, "standard output") : 0;
 }
 
 /* The store says what happened; lodged's own events only wake us. */

@@ -57,12 +57,8 @@ static int read_request(const char *ref, struct request *r, struct err *err)
     uint64_t count = 1;
     const char *nodes = explain_input.nodes;
     *r = (struct request){.ref = ref, .type = -1};
-    if (explain_input.type &&
-        (r->type = profile_word(profile_type_names, explain_input.type)) < 0) {
-        const char *near = str_nearest(explain_input.type, profile_type_names);
-        return err_set(err, E_USAGE, "--type: '%s' is unknown; did you mean '%s'?",
-                       explain_input.type, near ? near : "auto");
-    }
+    if (explain_input.type && (r->type = document_type(explain_input.type, err)) < 0)
+        return -1;
     if (nodes && !str_to_u64(nodes, &count))
         return hostlist_parse(nodes, &r->nodes, err);
     if (!count || count > 65536)

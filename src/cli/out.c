@@ -467,7 +467,7 @@ int cli_finish(struct cli *cli, int r, const struct err *err)
         if (all && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) == 0)
             putchar('\n');
     }
-    if ((fflush(stdout) || ferror(stdout)) && r == 0) {
+    if ((fflush(stdout) || ferror(stdout)) && r >= 0) {
         fprintf(stderr, "lodge: standard output: cannot write\n");
         return err_exit_status(&(struct err){.code = E_IO});
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "cli/document.h"
 #include "image/store.h"
 #include "profile/document.h"
 
@@ -40,14 +41,9 @@ static int put_over(const struct vm_make *m, struct profile *p, struct err *err)
 {
     uint64_t n;
     if (m->type) {
-        int type = profile_word(profile_type_names, m->type);
-        if (type < 0) {
-            const char *near = str_nearest(m->type, profile_type_names);
-            return err_set(err, E_USAGE,
-                           near ? "unknown type '%s'; did you mean '%s'?"
-                                : "unknown type '%s'; see 'lodge node check'",
-                           m->type, near);
-        }
+        int type = document_type(m->type, err);
+        if (type < 0)
+            return -1;
         p->type = type;
     }
     if (m->memory) {

@@ -273,8 +273,9 @@ static int need_name(const struct dispatch_call *c, const char **name, struct er
     if (dispatch_text(c, "name", true, name, err) < 0)
         return -1;
     if (!str_is_name(*name))
-        return err_set(err, E_INPUT,
-                       "'%.80s' is not a name (letters, digits, '.', '_', '-')", *name);
+        return err_set(
+            err, E_INPUT,
+            "'%.80s' is not a name (at most 63 letters, digits, '.', '_', '-')", *name);
     return 0;
 }
 
@@ -338,9 +339,19 @@ static int do_history(const struct dispatch_call *c, const char *kind, json_t **
         return -1;
     if (store_doc_history(s, kind, c->uid, name, result, &why) == 0)
         return 0;
-    if (why.code == E_NOENT && c->uid)
-        return store_doc_history(s, kind, 0, name, result, err);
-    return err_set(err, why.code, "%s", why.text);
+    if (why.code == E_NOENT && c->uid &&
+        store_doc_history(s, kind, 0, name, result, &why) == 0)
+        return 0;
+    if (why.code != E_NOENT)
+        return err_set(err, why.code, "%s", why.text);
+    AUTO_T(json_t) shipped = NULL;
+    if (find_shipped(kind, name, &shipped, err) < 0)
+        return -1;
+    return shipped ? err_set(err, E_NOENT,
+                             "%s '%s' comes with Lodge and has no history; add your "
+                             "own of the same name to change it",
+                             kind, name)
+                   : no_such(c, kind, name, err);
 }
 
 static int do_add(const struct dispatch_call *c, const char *kind, json_t **result,
