@@ -323,7 +323,7 @@ int node_site_resume(struct cli *cli, int nargs, char **args, struct err *err)
 
 int node_site_remove(struct cli *cli, int nargs, char **args, struct err *err)
 {
-    if (!cli_confirm(cli, "Remove %s?", args[0]))
-        return 0;
+    if (!cli_confirm(cli, "remove node '%s'?", args[0]))
+        return err_set(err, E_CANCELLED, "nothing was removed");
     return change(cli, nargs, args, "node.remove", NULL, "removed", err);
 }

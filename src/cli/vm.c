@@ -292,7 +292,9 @@ static int run_kill(struct cli *cli, int nargs, char **args, struct err *err)
 
 static int run_destroy(struct cli *cli, int nargs, char **args, struct err *err)
 {
-    if (!cli_confirm(cli, "destroy %d machine(s)?", nargs))
+    if (!cli->dry_run &&
+        !(nargs == 1 ? cli_confirm(cli, "destroy '%s'?", args[0])
+                     : cli_confirm(cli, "destroy %d machines?", nargs)))
         return err_set(err, E_CANCELLED, "nothing was destroyed");
     return for_each(cli, nargs, args, "vm.destroy", "destroyed", err);
 }
@@ -433,12 +435,19 @@ static int run_wait(struct cli *cli, int nargs, char **args, struct err *err)
     if (find_agent(&c, &agent, err) < 0)
         return -1;
     opts.timeout_ms = ms;
-    for (int i = 0; i < nargs; i++)
+    const char *until = w->ended ? "ended" : "ready";
+    for (int i = 0; i < nargs; i++) {
+        struct err why = {0};
         if (rpc_client_call(agent, "vm.wait",
-                            json_pack("{s:s, s:s}", "vm", args[i], "until",
-                                      w->ended ? "ended" : "ready"),
-                            &opts, NULL, err) < 0)
-            return -1;
+                            json_pack("{s:s, s:s}", "vm", args[i], "until", until),
+                            &opts, NULL, &why) == 0)
+            continue;
+        if (w->timeout && why.code == E_TIMEOUT)
+            return err_set(err, E_TIMEOUT, "vm '%s' %s after %s", args[i],
+                           w->ended ? "has not ended" : "is not ready", w->timeout);
+        *err = why;
+        return -1;
+    }
     return 0;
 }
 
