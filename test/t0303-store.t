@@ -141,4 +141,10 @@ test_expect_success ROOT,SETPRIV 'lodged: a user sees the site, changes only own
     test_cmp expected out
 '
 
+test_expect_success ROOT 'where no store can be made, that is what is said' '
+    mkdir ro && unshare -m sh -c "mount -t tmpfs -o ro none ro &&
+        LODGE_STATE_DIR=\$PWD/ro lodge profile list; echo \$?" >out 2>err &&
+    cat out err && grep -qx 77 out && grep -q "store .*/ro/lodge.db.: Read-only file system" err
+'
+
 test_done

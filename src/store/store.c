@@ -46,6 +46,12 @@ int store_sql_error(struct store *s, const char *what, struct err *err)
                        s->path, what, sqlite3_errmsg(s->db));
     }
     int sys = (rc & 0xff) == SQLITE_CANTOPEN ? sqlite3_system_errno(s->db) : 0;
+    /* Where sqlite cannot make the file it tries to read it, and tells only of that. */
+    const char *slash = strrchr(s->path, '/');
+    AUTO_STR folder =
+        sys == ENOENT && slash ? strndup(s->path, slash - s->path + 1) : NULL;
+    if (folder && access(folder, W_OK) < 0)
+        sys = errno;
     if (sys) {
         errno = sys;
         return err_sys(err, "store '%s'", s->path);
