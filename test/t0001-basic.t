@@ -46,6 +46,11 @@ test_expect_success 'so is an option, short or long, that is wrong or lacks its 
     refused "[-]-timeout: .x. is not a time" lodge image boot --timeout x i &&
     refused "[-]-mode: .x. is not tmpfs" lodge image import --mode x i dir:.
 '
+test_expect_success 'an option behind the machine is no command, and no machine is made for it' '
+    refused "options go before .tiny." lodge run tiny --name x -- true &&
+    refused "options go before .m." lodge vm exec m -T true &&
+    refused "a command is missing" lodge run tiny --
+'
 test_expect_success 'an option of a command to run is not ours, nor is a value' '
     test_expect_code 66 lodge image exec nosuch ls -Z 2>err && ! grep -q option err &&
     test_expect_code 66 lodge vm start --append -Z nosuch 2>err && ! grep -q option err

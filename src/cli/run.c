@@ -121,9 +121,11 @@ static int run(struct cli *cli, int nargs, char **args, struct err *err)
     AUTO(profile) p = NULL;
     AUTO(command) command = NULL;
     AUTO_JSON vm = NULL;
-    char **argv = args + 1;
-    if (!strcmp(*argv, "--") && nargs > 2)
-        argv++;
+    char **argv = vm_words(args[0], args + 1, err);
+    if (!argv)
+        return -1;
+    if (!*argv)
+        return err_set(err, E_USAGE, "a command is missing");
     vm_agent_node(in->make.node);
     if (vm_make_profile(cli, &in->make, args[0], &p, err) < 0 ||
         vm_command(&in->exec, argv, &command, err) < 0)

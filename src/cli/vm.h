@@ -50,6 +50,9 @@ struct vm_console_input { /* and of cp */
     bool read_only;
 };
 struct command;
+/* The command in the words behind a machine's or profile's name, after a "--" if there is
+ * one; NULL with what is wrong. */
+char **vm_words(const char *name, char **words, struct err *err);
 /* What the options and the words after them say. *out is the caller's. */
 int vm_command(const struct vm_exec_input *x, char **argv, struct command **out,
                struct err *err);

@@ -55,6 +55,16 @@ error_t vm_exec_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
+char **vm_words(const char *name, char **words, struct err *err)
+{
+    if (!*words || **words != '-')
+        return words;
+    if (!strcmp(*words, "--"))
+        return words + 1;
+    err_set(err, E_USAGE, "'%s' is no command; options go before '%s'", *words, name);
+    return NULL;
+}
+
 int vm_command(const struct vm_exec_input *x, char **argv, struct command **out,
                struct err *err)
 {
@@ -118,9 +128,9 @@ int vm_run_exec(struct cli *cli, int nargs, char **args, struct err *err)
     AUTO(command) command = NULL;
     int status;
     const char *vm = x->job ? NULL : args[0];
-    char **argv = vm ? args + 1 : args;
-    if (*argv && !strcmp(*argv, "--") && argv[1])
-        argv++;
+    char **argv = vm_words(vm ? vm : "", vm ? args + 1 : args, err);
+    if (!argv)
+        return -1;
     if (!*argv)
         return err_set(err, E_USAGE, "give a machine and a command, or -j JOB and one");
     vm_agent_node(x->node);
