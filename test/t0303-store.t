@@ -141,6 +141,13 @@ test_expect_success ROOT,SETPRIV 'lodged: a user sees the site, changes only own
     test_cmp expected out
 '
 
+test_expect_success 'a store that is not there is not made to be found clean' '
+    for verb in check "backup copy" "export folder"; do
+        test_expect_code 66 lodge store $verb -D nosuch.db 2>err &&
+        grep "store .nosuch.db.: No such file" err && ! test -e nosuch.db || return 1
+    done
+'
+
 test_expect_success ROOT 'where no store can be made, that is what is said' '
     mkdir ro && unshare -m sh -c "mount -t tmpfs -o ro none ro &&
         LODGE_STATE_DIR=\$PWD/ro lodge profile list; echo \$?" >out 2>err &&

@@ -36,6 +36,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
+/* The store that is there; only an import makes another than lodge.db. */
+static int open_store(struct store **out, struct err *err)
+{
+    if (input.database && access(input.database, F_OK) < 0)
+        return err_sys(err, "store '%s'", input.database);
+    return store_open(input.database, out, err);
+}
+
 struct kept {
     const char *kind, *name, *body;
     uid_t owner;
@@ -96,7 +104,7 @@ static int run_check(struct cli *cli, int nargs, char **args, struct err *err)
     AUTO_T(json_t) rows = json_array();
     size_t i;
     json_t *text;
-    if (store_open(input.database, &s, err) < 0 || store_check(s, &problems, err) < 0 ||
+    if (open_store(&s, err) < 0 || store_check(s, &problems, err) < 0 ||
         each_document(s, check_document, problems, err) < 0)
         return -1;
     json_array_foreach (problems, i, text)
@@ -115,7 +123,7 @@ static int run_check(struct cli *cli, int nargs, char **args, struct err *err)
 static int run_backup(struct cli *cli, int nargs, char **args, struct err *err)
 {
     AUTO(store) s = NULL;
-    if (store_open(input.database, &s, err) < 0)
+    if (open_store(&s, err) < 0)
         return -1;
     if (!cli->dry_run && store_backup(s, args[0], err) < 0)
         return -1;
@@ -155,7 +163,7 @@ static int run_export(struct cli *cli, int nargs, char **args, struct err *err)
         return err_oom(err);
     if (access(dump, F_OK) == 0 && !cli->force)
         return err_set(err, E_EXISTS, "'%s' exists; use -f to replace it", dump);
-    if (store_open(input.database, &s, err) < 0)
+    if (open_store(&s, err) < 0)
         return -1;
     if (cli->dry_run) {
         cli_say(cli, "'%s' would be written to '%s'", store_path(s), args[0]);
