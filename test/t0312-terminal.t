@@ -50,7 +50,8 @@ test_expect_success 'colours only where they are wanted; nothing there is said' 
     on 80 lodge op list >out && grep "$(printf "\033")" out &&
     NO_COLOR=1 on 80 lodge op list >out && ! grep "$(printf "\033")" out &&
     lodge op list >out && ! grep "$(printf "\033")" out &&
-    on 80 lodge ckpt list >out && tail -n 1 out | grep -x "(none)" && lodge ckpt list >out && test $(wc -l <out) = 1
+    on 80 lodge ckpt list >out && tail -n 1 out | grep -x "(none)" && lodge ckpt list >out && test $(wc -l <out) = 1 &&
+    test_expect_code 66 lodge ckpt list ./nosuch
 '
 test_expect_success 'an error is one line, and says the way out' '
     while IFS="|" read args words; do

@@ -148,7 +148,7 @@ static int rows_of(const char *dir, json_t *rows, struct err *err)
     size_t n = 0;
     int ret = 0;
     if (!d)
-        return errno == ENOENT ? 0 : err_sys(err, "'%s'", dir);
+        return err_sys(err, "'%s'", dir);
     for (struct dirent *e; ret == 0 && (e = readdir(d));) {
         char **more =
             *e->d_name == '.' ? NULL : realloc(names, (n + 1) * sizeof *names);
@@ -177,8 +177,8 @@ static int all_rows(int nargs, char **args, json_t *rows, struct err *err)
     AUTO_STR home = ckpt_home();
     if (!home)
         return err_oom(err);
-    if (!nargs)
-        return rows_of(home, rows, err);
+    if (!nargs) /* it is made with the first checkpoint */
+        return access(home, F_OK) < 0 && errno == ENOENT ? 0 : rows_of(home, rows, err);
     for (int i = 0; i < nargs; i++)
         if (rows_of(args[i], rows, err) < 0)
             return -1;
