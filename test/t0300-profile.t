@@ -94,6 +94,11 @@ test_expect_success 'what is asked for in vain is named' '
     grep -q "a-folder.xml.: Is a directory" err
 '
 
+test_expect_success 'a document that is wrong is told of in one line by explain' '
+    : >none.xml && test_expect_code 65 lodge explain none.xml >out 2>err &&
+    echo "lodge: none.xml: is empty" >expected && test_cmp expected err
+'
+
 test_expect_success 'what cannot be written is an error, also where the two differ' '
     test_expect_code 74 lodge profile diff tiny debian-fast >/dev/full 2>err &&
     grep -q "standard output" err

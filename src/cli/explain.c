@@ -187,10 +187,8 @@ static int compute(struct cli *cli, const struct document *d, const struct reque
     json_t *type = NULL;
     struct profile_problems problems = {0};
     int bad = profile_parse(d->text, strlen(d->text), &p, &problems);
-    if (bad < 0) {
-        document_tell(d->label, &problems);
+    if (bad < 0)
         profile_problems_err(&problems, d->label, err);
-    }
     profile_problems_done(&problems);
     if (bad < 0)
         return -1;
