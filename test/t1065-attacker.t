@@ -71,6 +71,11 @@ def rights(victim, profile):
                        ("memory_bytes", 1)):
         want("vm.deploy with " + key, ask("vm.deploy", profile=profile, name="q", boot=False, **{key: value}),
              "only root may")
+    for kind in "kvm", "hpc":
+        for device in {"address": "0000:00:00.0"}, {"class": "nvme"}:
+            want("%s with %s" % (kind, device),
+                 ask("vm.deploy", profile=dict(profile, type=kind, devices=[device]), name="q", boot=False),
+                 "in jobs only")
 
 
 def names(victim, profile):

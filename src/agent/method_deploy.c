@@ -135,7 +135,7 @@ int agent_admit(struct agent *a, struct vm *vm, json_int_t memory_bytes,
 }
 
 /* Whoever comes without a ticket: if the site lets users start machines outside of jobs,
- * and then only at bridges that it gives to users. */
+ * and then without the host's devices, and only at bridges that it gives to users. */
 int agent_may_start(struct agent *a, const struct vm *vm, struct err *err)
 {
     enum { MACHINES_MAX = 256 };
@@ -150,6 +150,10 @@ int agent_may_start(struct agent *a, const struct vm *vm, struct err *err)
         return err_set(err, E_BUSY,
                        "uid %u has %u machines here already; destroy some first",
                        (unsigned)vm->uid, n);
+    if (vm->profile->device_count)
+        return err_set(err, E_PERM,
+                       "devices are passed through in jobs only, by a profile of the "
+                       "site's");
     for (size_t i = 0; i < vm->profile->nic_count; i++) {
         enum profile_nic_type type = vm->profile->nics[i].type;
         struct network net;
