@@ -37,6 +37,23 @@ dd if=/dev/nvme0n1 of=/tmp/s bs=1M skip=1 count=8 iflag=direct 2>/dev/null
 cmp /tmp/r /tmp/s && echo "same again"
 awk '/nvme0q[1-9]/ { for (i = 2; i <= 2; i++) n += $i } END { print (n > 0 ? "interrupts" : "none") }' /proc/interrupts
 EOF2
+# As the plugin asks for a job: root, for a user, who has no rights and no locked memory.
+cat >for-user.py <<'EOF2'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+said = s.makefile("r")
+said.readline()
+profile = json.load(sys.stdin)["data"][0]["profile"]
+params = {"profile": profile, "name": "his", "uid": 64001, "gid": 64001, "wait": True}
+s.sendall(json.dumps({"id": "1", "method": "vm.deploy", "params": params}).encode() + b"\n")
+while True:
+    m = json.loads(said.readline())
+    if "error" in m:
+        sys.exit(m["error"]["text"])
+    if "result" in m:
+        break
+EOF2
 cat >inside <<EOF2
 LODGE_IMAGE_PATH=$LODGE_STATE_DIR/images
 LODGE_STATE_DIR=/tmp/l/s LODGE_RUN_DIR=/run/l LODGE_CONFIG_DIR=/tmp/l/c LODGE_CACHE_DIR=/tmp/l/k
@@ -65,6 +82,10 @@ lodge vm start "$PWD/both.xml" --name both; echo "both \$?"
 lodge vm exec both sh <"$PWD/in-guest" | sed "s/^/both class /"
 lodge vm exec both sh <"$PWD/disk" | sed "s/^/both disk /"
 lodge vm destroy -f both
+lodge profile add "$PWD/both.xml" && lodge profile show pt-hpc --json | python3 "$PWD/for-user.py" /run/l/agent.sock; echo "user \$?"
+ps -o uid=,args= -C lodge-vmm | awk '{print "user uid", \$1}'
+lodge vm exec his sh -c 'for i in \$(seq 100); do ls /dev/nvme0n1 2>/dev/null && break; sleep 0.1; done' | sed "s/^/user has /"
+lodge vm destroy -f his; echo "user destroy \$?"
 tail -n 30 /tmp/l/s/agent.log
 echo end
 EOF2
@@ -90,5 +111,9 @@ done
 test_expect_success 'hpc: two devices of two groups' '
     grep -qx "both 0" out && grep -qx "both class 0x010802" out && grep -qx "both class 0x020000" out &&
     grep -qx "both disk same again" out
+'
+test_expect_success 'hpc: for a user, whose hypervisor has no rights' '
+    grep -qx "user 0" out && grep -qx "user uid 64001" out && ! grep -qx "user uid 0" out &&
+    grep -qx "user has /dev/nvme0n1" out && grep -qx "user destroy 0" out
 '
 test_done
