@@ -111,15 +111,15 @@ size_t room_memory(const char *root, uint64_t page_bytes,
     return 1;
 }
 
-static bool is_given(const char *root, const char *address)
+void room_device_link(const char *root, const char *address, const char *link,
+                      char name[64])
 {
-    AUTO_STR link = str_printf("%s/sys/bus/pci/devices/%s/driver", root, address);
+    AUTO_STR path = str_printf("%s/sys/bus/pci/devices/%s/%s", root, address, link);
     char to[256];
-    ssize_t n = link ? readlink(link, to, sizeof to - 1) : -1;
-    if (n < 0)
-        return false;
-    to[n] = '\0';
-    return str_ends(to, "/vfio-pci");
+    ssize_t n = path ? readlink(path, to, sizeof to - 1) : -1;
+    to[n < 0 ? 0 : n] = '\0';
+    const char *slash = strrchr(to, '/');
+    snprintf(name, 64, "%.63s", slash ? slash + 1 : "");
 }
 
 size_t room_devices(const char *root, struct place_device **out)
@@ -137,7 +137,11 @@ size_t room_devices(const char *root, struct place_device **out)
         snprintf(p->address, sizeof p->address, "%.12s", e->d_name);
         p->class = number(root, base, e->d_name, "class");
         p->numa = numa ? (int)strtol(numa, NULL, 10) : -1;
-        p->given = is_given(root, e->d_name);
+        char driver[64], group[64];
+        room_device_link(root, e->d_name, "driver", driver);
+        room_device_link(root, e->d_name, "iommu_group", group);
+        p->given = !strcmp(driver, "vfio-pci");
+        p->group = *group ? (int)strtol(group, NULL, 10) : -1;
     }
     if (d)
         closedir(d);

@@ -13,3 +13,6 @@ size_t room_memory(const char *root, uint64_t page_bytes,
                    struct place_numa nodes[ROOM_NODES]);
 /* All PCI devices; *out is the caller's. How many there are; 0 where /sys has none. */
 size_t room_devices(const char *root, struct place_device **out);
+/* The last part of what a link of a device points to ("driver", "iommu_group"); "". */
+void room_device_link(const char *root, const char *address, const char *link,
+                      char name[64]);

@@ -28,7 +28,13 @@
 #include "base/str.h"
 
 extern char **environ;
-enum { ENV_MAX = 256, GROUPS_MAX = 256, KILL_MS = 10000, SETTLE_MS = 5000 };
+enum {
+    ENV_MAX = 256,
+    GROUPS_MAX = 256,
+    TREE_MAX = 64,
+    KILL_MS = 10000,
+    SETTLE_MS = 5000
+};
 
 static int make_dirs(struct vt_run *r, struct err *err)
 {
@@ -255,9 +261,15 @@ static int find_proc(struct vt_run *r, const char *leaf, pid_t *out)
     return -1;
 }
 
+/* Processes to wait for. */
+struct tree {
+    int pidfd[TREE_MAX];
+    size_t n;
+};
+
 /* The process and all below it, the top first; to kill, the top last: its children are
- * found only as long as it lives. */
-static void signal_tree(pid_t pid, int sig, int depth)
+ * found only as long as it lives. All are put into `met`, if it is there. */
+static void signal_tree(pid_t pid, int sig, struct tree *met, int depth)
 {
     enum { DEPTH_MAX = 32 };
     char path[64];
@@ -273,8 +285,11 @@ static void signal_tree(pid_t pid, int sig, int depth)
         if (end == at)
             break;
         if (child > 1)
-            signal_tree(child, sig, depth + 1);
+            signal_tree(child, sig, met, depth + 1);
     }
+    int fd = met && met->n < TREE_MAX ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    if (fd >= 0)
+        met->pidfd[met->n++] = fd;
     if (sig == SIGKILL)
         kill(pid, sig);
 }
@@ -285,7 +300,7 @@ int stage_signal(struct vt_run *r, const char *leaf, int sig, struct err *err)
     AUTO_FD fd = find_proc(r, leaf, &pid);
     if (fd < 0)
         return err_set(err, E_STATE, "its process '%s' is not there any more", leaf);
-    signal_tree(pid, sig, 0);
+    signal_tree(pid, sig, NULL, 0);
     return 0;
 }
 
@@ -293,16 +308,22 @@ int stage_kill(struct vt_run *r, const char *leaf, struct err *err)
 {
     pid_t pid;
     AUTO_FD fd = find_proc(r, leaf, &pid);
+    struct tree killed = {.n = 0};
+    bool gone = true;
     if (fd < 0)
         return 0;
     /* Stopped first, so that nothing is started behind our back. */
-    signal_tree(pid, SIGSTOP, 0);
-    signal_tree(pid, SIGKILL, 0);
-    /* Not our child after a restart: a pidfd is readable at the end all the same. */
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, KILL_MS) == 0)
-        return err_set(err, E_TIMEOUT, "process '%s' does not end", leaf);
-    return 0;
+    signal_tree(pid, SIGSTOP, NULL, 0);
+    signal_tree(pid, SIGKILL, &killed, 0);
+    /* Not our child after a restart: a pidfd is readable at the end all the same. All of
+     * them: a child may have the memory and the devices, and give them back for long. */
+    for (uint64_t end = clock_ms() + KILL_MS; killed.n > 0; killed.n--) {
+        struct pollfd p = {.fd = killed.pidfd[killed.n - 1], .events = POLLIN};
+        uint64_t now = clock_ms();
+        gone = poll(&p, 1, now < end ? (int)(end - now) : 0) > 0 && gone;
+        close(p.fd);
+    }
+    return gone ? 0 : err_set(err, E_TIMEOUT, "process '%s' does not end", leaf);
 }
 
 static int ended_at_once(const struct vt_run *r, const char *leaf, struct err *err)

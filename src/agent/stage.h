@@ -10,9 +10,9 @@ int stage_make(struct vt_run *r, struct err *err);
 /* Take it all back; fine when there is nothing. */
 int stage_clear(struct vt_run *r, struct err *err);
 
+enum { STAGE_FDS_MAX = 16 };
 /* A process that belongs to the VM: in its own session, ids of the owner unless
  * as_agent, LODGE_VM=ID in its environment (the sweep's mark), pid in DIR/LEAF.pid. */
-enum { STAGE_FDS_MAX = 16 };
 struct stage_proc {
     const char *leaf;
     const char *const *argv;

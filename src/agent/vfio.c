@@ -2,29 +2,17 @@
 /* IOMMU groups; see the header. */
 #include "agent/vfio.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/own.h"
+#include "agent/room.h"
 
-/* Where a link of a device in /sys points to, its last part; "" when there is none. */
-static void link_name(const char *address, const char *link, char name[64])
+static int check(const char *address, const char *group, struct err *err)
 {
-    char path[128], to[256];
-    snprintf(path, sizeof path, "/sys/bus/pci/devices/%.12s/%s", address, link);
-    ssize_t n = readlink(path, to, sizeof to - 1);
-    to[n < 0 ? 0 : n] = '\0';
-    const char *slash = strrchr(to, '/');
-    snprintf(name, 64, "%.63s", slash ? slash + 1 : "");
-}
-
-static int open_group(const char *address, const char *group, struct err *err)
-{
-    char path[80], driver[64];
-    link_name(address, "driver", driver);
+    char driver[64];
+    room_device_link("", address, "driver", driver);
     if (!*group)
         return err_set(err, E_UNAVAIL,
                        "device %s is not there, or in no IOMMU group: switch the IOMMU "
@@ -35,6 +23,12 @@ static int open_group(const char *address, const char *group, struct err *err)
                        "device %s is not given to machines: its driver is %s; bind it "
                        "to vfio-pci",
                        address, *driver ? driver : "none");
+    return 0;
+}
+
+static int open_group(const char *address, const char *group, struct err *err)
+{
+    char path[80];
     snprintf(path, sizeof path, "/dev/vfio/%s", group);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     return fd < 0 ? err_sys(err, "device %s: IOMMU group '%s'", address, path) : fd;
@@ -50,15 +44,15 @@ int vfio_open(const struct profile *p, struct vfio *out, struct err *err)
     for (size_t i = 0; i < p->device_count; i++) {
         const char *address = p->devices[i].address;
         size_t g = 0;
-        link_name(address, "iommu_group", name[out->ngroups]);
+        room_device_link("", address, "iommu_group", name[out->ngroups]);
+        if (check(address, name[out->ngroups], err) < 0)
+            goto fail;
         while (g < out->ngroups && strcmp(name[g], name[out->ngroups]) != 0)
             g++;
         if (g == out->ngroups) {
             out->fd[g] = open_group(address, name[g], err);
-            if (out->fd[g] < 0) {
-                vfio_close(out);
-                return -1;
-            }
+            if (out->fd[g] < 0)
+                goto fail;
             out->ngroups++;
         }
         out->group_of[i] = g;
@@ -66,6 +60,9 @@ int vfio_open(const struct profile *p, struct vfio *out, struct err *err)
         out->ndevices++;
     }
     return 0;
+fail:
+    vfio_close(out);
+    return -1;
 }
 
 void vfio_close(struct vfio *v)

@@ -22,7 +22,8 @@
 #include "place/memory.h"
 #include "proto/client.h"
 
-enum { START_MS = 30000, CALL_MS = 10000 };
+/* Memory that is filled or locked before the start takes its time. */
+enum { START_MS = 30000, START_GIB_MS = 1000, CALL_MS = 10000 };
 
 static int check(const struct profile *p, struct err *err)
 {
@@ -52,11 +53,12 @@ static const char *page_word(uint64_t bytes)
 
 /* --- plan -> configuration -------------------------------------------------------------- */
 
+/* Memory that devices reach is locked: many threads fill it sooner than the kernel. */
 static json_t *memory_json(const struct profile *p)
 {
-    json_t *m =
-        json_pack("{s:I, s:s, s:b}", "size_mib", (json_int_t)(p->memory_bytes >> 20),
-                  "page", page_word(p->page_bytes), "prealloc", p->prealloc);
+    json_t *m = json_pack(
+        "{s:I, s:s, s:b}", "size_mib", (json_int_t)(p->memory_bytes >> 20), "page",
+        page_word(p->page_bytes), "prealloc", p->prealloc || p->device_count);
     size_t n = p->numa_nodes.count;
     if (!m || !n || !place_memory_is_bound(p->numa_policy))
         return m;
@@ -88,7 +90,7 @@ static json_int_t queues(const struct profile *p)
     return p->vcpus < QUEUES_MAX ? (json_int_t)p->vcpus : QUEUES_MAX;
 }
 
-/* Their groups are the descriptors from 3 on, see boot(). */
+/* Their groups are the descriptors from 3 on, see start_vmm(). */
 static void add_passed(json_t *d, const struct vfio *v)
 {
     for (size_t i = 0; i < v->ndevices; i++) {
@@ -187,7 +189,8 @@ static int allow_locked(void *arg)
         return 0;
     if (want.rlim_max < had.rlim_max)
         want.rlim_max = had.rlim_max;
-    return setrlimit(RLIMIT_MEMLOCK, &want) < 0 ? -errno : 0;
+    (void)setrlimit(RLIMIT_MEMLOCK, &want); /* the hypervisor tells what it lacks */
+    return 0;
 }
 
 static int start_vmm(struct vt_run *r, const struct plan *plan,
@@ -208,6 +211,11 @@ static int start_vmm(struct vt_run *r, const struct plan *plan,
                            .before_ids = allow_locked,
                            .arg = (void *)r->profile};
     return stage_spawn(r, &p, &r->pid, err);
+}
+
+static unsigned start_ms(const struct profile *p)
+{
+    return START_MS + START_GIB_MS * (unsigned)(p->memory_bytes >> 30);
 }
 
 static int boot(struct vt_run *r, struct err *err)
@@ -233,7 +241,7 @@ static int boot(struct vt_run *r, struct err *err)
     if (started < 0)
         return -1;
     if (r->snap ? vt_hpc_await(r, control, err) < 0
-                : stage_await_socket(r, "vmm", control, START_MS, err) < 0)
+                : stage_await_socket(r, "vmm", control, start_ms(r->profile), err) < 0)
         return -1;
     json_object_set_new(r->vt, "guest", json_string(guest));
     json_object_set_new(r->vt, "console", json_string(console));

@@ -45,16 +45,27 @@ static bool is_near(const struct profile *p, const struct place_device *d)
     return !p->numa_nodes.count;
 }
 
-static int by_address(const struct place_device *all, size_t n, const char *address,
+/* The devices of an IOMMU group go together: who holds one holds all. */
+static const char *holder_of(const struct place_device *all, size_t n,
+                             const struct place_device *d)
+{
+    for (size_t i = 0; i < n && !d->holder && d->group >= 0; i++)
+        if (all[i].group == d->group && all[i].holder)
+            return all[i].holder;
+    return d->holder;
+}
+
+static int by_address(const struct place_device *all, size_t n, char *address,
                       struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         if (strcasecmp(all[i].address, address))
             continue;
-        if (all[i].holder)
-            return err_set(err, E_BUSY, "device %s is held by VM '%s'", address,
-                           all[i].holder);
-        return 0;
+        memcpy(address, all[i].address, strlen(address)); /* as the host writes it */
+        const char *holder = holder_of(all, n, &all[i]);
+        return holder ? err_set(err, E_BUSY, "device %s is held by VM '%s'", address,
+                                holder)
+                      : 0;
     }
     return err_set(err, E_NOENT, "there is no device %s on this node", address);
 }
@@ -63,12 +74,14 @@ static int by_class(const struct place_device *all, size_t n, const struct profi
                     struct profile_device *want, struct err *err)
 {
     const struct place_device *best = NULL, *held = NULL, *kept = NULL;
+    const char *holder = NULL;
     for (size_t i = 0; i < n; i++) {
         const struct place_device *d = &all[i];
         if (!place_device_is(d, want->class) || is_taken(p, d->address))
             continue;
-        if (d->holder)
-            held = d;
+        const char *other = holder_of(all, n, d);
+        if (other)
+            held = d, holder = other;
         else if (!d->given)
             kept = d;
         else if (!best || (is_near(p, d) && !is_near(p, best)))
@@ -79,7 +92,7 @@ static int by_class(const struct place_device *all, size_t n, const struct profi
     if (held)
         return err_set(err, E_BUSY,
                        "no device of class '%s' is free: %s is held by VM '%s'",
-                       want->class, held->address, held->holder);
+                       want->class, held->address, holder);
     if (kept)
         return err_set(
             err, E_UNAVAIL,

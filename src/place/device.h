@@ -9,6 +9,7 @@ struct place_device {
     char address[16];   /* "0000:03:00.0" */
     uint32_t class;     /* 0xCCSSPP */
     int numa;           /* -1: not known */
+    int group;          /* IOMMU group, which has one holder; -1: none */
     bool given;         /* its driver is vfio-pci: the site means it for machines */
     const char *holder; /* the VM that has it; NULL: none */
 };

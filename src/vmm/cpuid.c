@@ -242,6 +242,12 @@ static int fits(struct kvm_cpuid2 *host, struct kvm_cpuid2 *guest, struct err *e
     return 0;
 }
 
+uint64_t cpuid_address_end(const struct vm *vm)
+{
+    const struct kvm_cpuid_entry2 *e = entry(vm->cpuid, 0x80000008, 0);
+    return e ? 1ull << (e->eax & 63) : 0;
+}
+
 int cpuid_restore(struct vm *vm, const struct kvm_cpuid_entry2 *entries, size_t count,
                   struct err *err)
 {

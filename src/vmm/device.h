@@ -52,7 +52,7 @@ struct device_ops {
     /* Both or neither: without them the machine cannot be checkpointed, and says so. */
     void (*save)(struct device *dev, struct state_writer *w);
     int (*restore)(struct device *dev, const struct state_reader *r, struct err *err);
-    /* Does somebody outside this process (vhost, a passed-through device) write to the guest's memory for it now,
+    /* Does somebody outside this process (vhost) write to the guest's memory for it now,
      * whom vm_mark_dirty() does not see? Optional. */
     bool (*untracked)(struct device *dev);
     /* Numbers for the control socket: a new object or NULL. */

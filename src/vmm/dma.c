@@ -6,6 +6,7 @@
  * Source: Documentation/driver-api/vfio.rst of Linux. */
 #include "vmm/vm.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
 #include <string.h>
@@ -54,10 +55,9 @@ static int map_ram(struct vm *vm, struct err *err)
                                                      .iova = m->gpa,
                                                      .size = m->size};
         if (m->ram && ioctl(vm->dma->container, VFIO_IOMMU_MAP_DMA, &map) < 0)
-            return err_sys(err,
-                           "VFIO: %llu MiB of memory for DMA (all of it is locked: see "
-                           "ulimit -l)",
-                           (unsigned long long)(m->size / MIB));
+            return err_sys(err, "VFIO: %llu MiB of memory for DMA%s",
+                           (unsigned long long)(m->size / MIB),
+                           errno == ENOMEM ? " (all is locked: see ulimit -l)" : "");
     }
     return 0;
 }
@@ -116,9 +116,11 @@ int vm_dma_group(struct vm *vm, const struct device_file *f, struct err *err)
     int fd = device_file_open(f, O_RDWR, err);
     if (fd < 0)
         return -1;
-    d->group[d->ngroups].fd = fd;
-    d->group[d->ngroups].path = f->path ? strdup(f->path) : NULL;
-    d->ngroups++;
+    size_t at = d->ngroups++;
+    d->group[at].fd = fd;
+    d->group[at].path = f->path ? strdup(f->path) : NULL;
+    if (f->path && !d->group[at].path)
+        return err_oom(err);
     return join(vm, fd, err) < 0 ? -1 : fd;
 }
 

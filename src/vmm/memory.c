@@ -310,8 +310,12 @@ uint64_t vm_alloc_mmio32(struct vm *vm, uint64_t size, uint64_t align, struct er
 
 uint64_t vm_alloc_mmio64(struct vm *vm, uint64_t size, uint64_t align, struct err *err)
 {
-    return window_take(&vm->mmio64_next, vm->mmio64_base + vm->mmio64_size, size, align,
-                       err);
+    uint64_t told = vm->mmio64_base + vm->mmio64_size, end = cpuid_address_end(vm);
+    uint64_t at =
+        window_take(&vm->mmio64_next, end > told ? end : told, size, align, err);
+    if (vm->mmio64_next > told)
+        vm->mmio64_size = round_up(vm->mmio64_next, GIB) - vm->mmio64_base;
+    return at;
 }
 
 void vm_pci64_window(const struct vm *vm, uint64_t *base, uint64_t *size)

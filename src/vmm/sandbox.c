@@ -300,7 +300,7 @@ static const struct {
 } ioctls[] = {
     {0xff00, 0xae00},         /* KVM */
     {0xff00, 0xaf00},         /* vhost */
-    {0xff00, 0x3b00},         /* VFIO */
+    {0xffffffff, 0x3b6e},     /* VFIO_DEVICE_SET_IRQS */
     {0xff00, 0xaa00},         /* userfaultfd, of one opened before */
     {0xff00, 0x1200},         /* block devices: discard, zero */
     {0xffffffff, 0x400454d0}, /* TUNSETOFFLOAD */

@@ -72,11 +72,11 @@ struct vfio {
     unsigned table_bar, pba_bar;
     uint64_t table, pba, table_size, pba_size;
     struct vfio_irq_set *vectors; /* made ready: bus callbacks do not allocate */
-    bool vectors_on;
+    bool connected;
     uint16_t command;
     int alarm[ALARMS];
     struct io_watch watch[ALARMS];
-    atomic_ulong trapped;
+    atomic_ulong trapped, failed;
 };
 
 /* --- config space ------------------------------------------------------------------ */
@@ -112,47 +112,73 @@ static unsigned find_cap(const uint8_t *cfg, uint8_t id, unsigned len)
     return 0;
 }
 
+static int write_command(const struct vfio *v, uint16_t command)
+{
+    uint16_t le = htole16(command);
+    ssize_t n = pwrite(v->fd, &le, sizeof le, v->config + PCI_COMMAND);
+    return n == (ssize_t)sizeof le ? 0 : -1;
+}
+
 /* The device always decodes its memory, so that what is mapped of it never faults: the
  * guest's own switch moves our windows. Bus mastering is the guest's. */
-static void put_command(struct vfio *v, bool master)
+static int put_command(struct vfio *v, bool master)
 {
     uint16_t now = PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE |
                    (master ? PCI_COMMAND_MASTER : 0);
-    uint16_t le = htole16(now);
-    if (now != v->command &&
-        pwrite(v->fd, &le, sizeof le, v->config + PCI_COMMAND) == sizeof le)
-        v->command = now;
+    if (now == v->command)
+        return 0;
+    if (write_command(v, now) < 0)
+        return -1;
+    v->command = now;
+    return 0;
 }
 
 /* --- interrupts -------------------------------------------------------------------- */
 
+static void vectors_cut(struct vfio *v)
+{
+    const struct vfio_irq_set off = {.argsz = sizeof off,
+                                     .flags = VFIO_IRQ_SET_DATA_NONE |
+                                              VFIO_IRQ_SET_ACTION_TRIGGER,
+                                     .index = VFIO_PCI_MSIX_IRQ_INDEX};
+    ioctl(v->fd, VFIO_DEVICE_SET_IRQS, &off);
+    /* With MSI-X off the kernel lets the line out that it held back, and holds it again
+     * only when it sees the bit rise: nobody here would answer it. */
+    write_command(v, v->command & ~PCI_COMMAND_INTX_DISABLE);
+    write_command(v, v->command);
+    /* What came before is not for who switches it on again. */
+    for (unsigned i = 0; i < v->pci.msix.count; i++) {
+        eventfd_t n;
+        (void)eventfd_read(v->pci.msix.irq[i].fd, &n);
+    }
+}
+
+/* 0, or how many the host has to give; negative: it has failed. */
+static int vectors_connect(struct vfio *v)
+{
+    int r = ioctl(v->fd, VFIO_DEVICE_SET_IRQS, v->vectors);
+    if (r != 0)
+        vectors_cut(v);
+    return r;
+}
+
 static void put_vectors(struct vfio *v, bool on)
 {
-    struct vfio_irq_set *s = v->vectors, off = {.argsz = sizeof off,
-                                                .flags = VFIO_IRQ_SET_DATA_NONE |
-                                                         VFIO_IRQ_SET_ACTION_TRIGGER,
-                                                .index = VFIO_PCI_MSIX_IRQ_INDEX};
-    if (on == v->vectors_on)
+    if (on == v->connected)
         return;
-    v->vectors_on = on;
-    if (!on) {
-        ioctl(v->fd, VFIO_DEVICE_SET_IRQS, &off);
-        return;
-    }
-    /* The host may have fewer to give, and says how many. */
-    s->count = v->pci.msix.count;
-    int have;
-    do {
-        s->argsz = (uint32_t)(sizeof *s + s->count * sizeof(int));
-        have = ioctl(v->fd, VFIO_DEVICE_SET_IRQS, s);
-    } while (have > 0 && (uint32_t)have < s->count && (s->count = (uint32_t)have));
+    v->connected = on;
+    if (!on)
+        vectors_cut(v);
+    else if (vectors_connect(v) != 0)
+        atomic_fetch_add(&v->failed, 1);
 }
 
 /* The guest changed config space: what of that is the device's matter. */
 static void written(struct pci_fn *fn)
 {
     struct vfio *v = fn->arg;
-    put_command(v, fn->cfg[PCI_COMMAND] & PCI_COMMAND_MASTER);
+    if (put_command(v, fn->cfg[PCI_COMMAND] & PCI_COMMAND_MASTER) < 0)
+        atomic_fetch_add(&v->failed, 1);
     put_vectors(v, fn->msix.enabled);
 }
 
@@ -234,7 +260,7 @@ static void bar_write(void *arg, uint64_t off, unsigned len, uint64_t value)
     atomic_fetch_add(&v->trapped, 1);
     if (off + len <= r->size &&
         pwrite(v->fd, &le, len, r->where + (off_t)off) != (ssize_t)len)
-        atomic_fetch_add(&v->dev->guest_errors, 1);
+        atomic_fetch_add(&v->failed, 1);
 }
 
 static void bar_changed(struct pci_fn *fn, unsigned n, bool was_on, uint64_t was)
@@ -323,6 +349,8 @@ static int add_bar(struct vfio *v, unsigned n, uint32_t type, struct err *err)
     info->index = VFIO_PCI_BAR0_REGION_INDEX + n;
     if (ioctl(v->fd, VFIO_DEVICE_GET_REGION_INFO, info) < 0)
         return err_sys(err, "BAR %u", n);
+    if (info->argsz > INFO_MAX)
+        return err_set(err, E_UNAVAIL, "BAR %u: too many parts to map", n);
     if (!info->size)
         return 0;
     *r = (struct region){.v = v, .where = (off_t)info->offset, .size = info->size};
@@ -342,11 +370,17 @@ static int add_bars(struct vfio *v, const uint8_t *cfg, struct err *err)
         uint32_t bar = get32(cfg, PCI_BASE_ADDRESS_0 + 4 * n);
         if (bar & PCI_BASE_ADDRESS_SPACE_IO)
             continue;
+        bool is64 = bar & PCI_BASE_ADDRESS_MEM_TYPE_64;
+        if (is64 && n == PCI_BARS - 1)
+            return err_set(err, E_FAIL, "BAR %u has no room for its upper half", n);
         if (add_bar(v, n, bar & 0xf, err) < 0)
             return -1;
-        n += (bar & PCI_BASE_ADDRESS_MEM_TYPE_64) != 0;
+        n += is64;
     }
-    return 0;
+    const struct region *r = &v->region[v->table_bar];
+    return v->table + v->table_size <= r->size
+               ? 0
+               : err_set(err, E_FAIL, "its MSI-X table is in no BAR");
 }
 
 /* --- set-up ------------------------------------------------------------------------ */
@@ -410,6 +444,11 @@ static int open_device(struct vfio *v, struct err *err)
         return err_sys(err, "%s", v->address);
     if (!(info.flags & VFIO_DEVICE_FLAGS_PCI))
         return err_set(err, E_UNAVAIL, "%s is no PCI device", v->address);
+    if (!(info.flags & VFIO_DEVICE_FLAGS_RESET))
+        return err_set(
+            err, E_UNAVAIL,
+            "%s cannot be reset: the next guest would find what this one left",
+            v->address);
     v->config = (off_t)config.offset;
     return 0;
 }
@@ -453,6 +492,16 @@ static int make_vectors(struct vfio *v, struct err *err)
             return -1;
         memcpy(v->vectors->data + i * sizeof fd, &fd, sizeof fd);
     }
+    v->vectors->count = count;
+    v->vectors->argsz = (uint32_t)(sizeof *v->vectors + count * sizeof(int));
+    /* Once now, while it can still be refused. */
+    int have = vectors_connect(v);
+    if (have < 0)
+        return err_sys(err, "%s: %u interrupts", v->address, count);
+    if (have > 0)
+        return err_set(err, E_BUSY, "%s: the host has only %d of %u interrupts",
+                       v->address, have, count);
+    vectors_cut(v);
     return 0;
 }
 
@@ -500,17 +549,13 @@ static int init(struct device *dev, struct err *err)
     v->pci.arg = v;
     v->pci.bar_changed = bar_changed;
     v->pci.written = written;
+    if (put_command(v, false) < 0)
+        return err_sys(err, "%s: command register", v->address);
     if (find_msix(v, cfg, err) < 0 || add_bars(v, cfg, err) < 0 ||
         add_caps(v, cfg, err) < 0 || make_vectors(v, err) < 0 ||
         watch_alarms(v, err) < 0)
         return -1;
-    put_command(v, false);
     return pci_fn_plug(&v->pci, err);
-}
-
-static bool untracked(struct device *dev)
-{
-    return true;
 }
 
 static json_t *stats(struct device *dev)
@@ -520,9 +565,10 @@ static json_t *stats(struct device *dev)
     for (unsigned n = 0; n < PCI_BARS; n++)
         for (unsigned i = 0; i < v->region[n].nareas; i++)
             mapped += (json_int_t)v->region[n].area[i].size;
-    return json_pack("{s:s, s:i, s:I, s:I}", "address", v->address, "vectors",
-                     v->vectors_on ? (int)v->vectors->count : 0, "mapped", mapped,
-                     "trapped", (json_int_t)atomic_load(&v->trapped));
+    return json_pack("{s:s, s:b, s:I, s:I, s:I}", "address", v->address, "interrupts",
+                     v->connected, "mapped", mapped, "trapped",
+                     (json_int_t)atomic_load(&v->trapped), "failed",
+                     (json_int_t)atomic_load(&v->failed));
 }
 
 static void done(struct device *dev)
@@ -552,7 +598,6 @@ const struct device_ops device_vfio = {
     .state_size = sizeof(struct vfio),
     .decode = decode,
     .init = init,
-    .untracked = untracked,
     .stats = stats,
     .done = done,
 };

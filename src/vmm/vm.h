@@ -12,8 +12,8 @@ enum {
     VM_MEMORY_MAX = 64,
     VM_WINDOWS_MAX = 64, /* their slots follow those of memory */
     VM_RANGES_MAX = 256,
-    VM_ROUTES_MAX = 1024,
-    VM_EXITS = 48, /* exit reasons counted one by one; the last takes the rest */
+    VM_ROUTES_MAX = 4096, /* KVM's own limit */
+    VM_EXITS = 48,        /* exit reasons counted one by one; the last takes the rest */
 };
 
 /* What all vCPU and I/O threads are asked to be. */
@@ -198,6 +198,8 @@ void vcpu_kick(struct vcpu *v);
 void vcpu_join(struct vcpu *v);
 void vcpu_done(struct vcpu *v);
 int cpuid_init(struct vm *vm, struct err *err);
+/* Where the guest's physical addresses end; 0: not told. */
+uint64_t cpuid_address_end(const struct vm *vm);
 int cpuid_set(struct vcpu *v, struct err *err);
 /* Give all vCPUs this table in place of ours; refuses one that tells of features that
  * this host does not have. */

@@ -138,10 +138,14 @@ static struct profile *wants(const char *address, const char *class, size_t n)
 static void test_devices(void **state)
 {
     struct place_device all[] = {
-        {"0000:01:00.0", 0x030200, 0, false, NULL}, /* the host's own */
-        {"0000:02:00.0", 0x030200, 0, true, NULL},
-        {"0000:03:00.0", 0x030200, 1, true, NULL},
-        {"0000:04:00.0", 0x010802, 0, false, NULL},
+        {"0000:01:00.0", 0x030200, 0, 1, false, NULL}, /* the host's own */
+        {"0000:02:00.0", 0x030200, 0, 2, true, NULL},
+        {"0000:03:00.0", 0x030200, 1, 3, true, NULL},
+        {"0000:04:00.0", 0x010802, 0, 4, false, NULL},
+        {"0000:05:00.0", 0x120000, 0, 5, true, NULL}, /* two of one group, */
+        {"0000:05:00.A", 0x120001, 0, 5, true, NULL},
+        {"0000:06:00.0", 0x120002, 0, -1, true, NULL}, /* and of none */
+        {"0000:07:00.0", 0x120003, 0, -1, true, NULL},
     };
     const size_t n = ARRAY_SIZE(all);
     struct err err;
@@ -172,6 +176,17 @@ static void test_devices(void **state)
     AUTO(profile) held = wants("0000:02:00.0", NULL, 1);
     assert_int_equal(place_devices(all, n, held, &err), -1);
     assert_int_equal(err.code, E_BUSY);
+
+    AUTO(profile) either = wants("0000:05:00.a", NULL, 1);
+    assert_int_equal(place_devices(all, n, either, &err), 0);
+    assert_string_equal(either->devices[0].address, "0000:05:00.A");
+    all[4].holder = all[6].holder = "third";
+    assert_int_equal(place_devices(all, n, either, &err), -1);
+    assert_non_null(strstr(err.text, "is held by VM 'third'"));
+    AUTO(profile) word = wants(NULL, "accelerator", 1);
+    assert_int_equal(place_devices(all, n, word, &err), 0);
+    assert_string_equal(word->devices[0].address, "0000:07:00.0");
+
     AUTO(profile) absent = wants("0000:99:00.0", NULL, 1);
     assert_int_equal(place_devices(all, n, absent, &err), -1);
     assert_int_equal(err.code, E_NOENT);
