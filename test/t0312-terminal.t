@@ -77,4 +77,12 @@ test_expect_success 'options for a machine that is there are not passed over in 
     grep "stays what it is" err && lodge vm start debian-fake >out && grep "runs already" out &&
     lodge vm stop debian-fake && lodge vm start debian-fake >out && grep "started" out && lodge vm destroy -f debian-fake
 '
+test_expect_success ROOT 'a hostlist names machines' '
+    lodge vm start debian-fake --name h1 && lodge vm start debian-fake --name h2 &&
+    lodge vm wait "h[1-2]" && lodge vm pause "h[1-2]" >out && lodge vm resume "h[1-2]" &&
+    test "$(grep -c "paused$" out)" = 2 &&
+    test_expect_code 79 lodge vm wait h1 --ended --timeout 1s 2>err &&
+    grep "vm .h1. has not ended after 1s" err &&
+    lodge vm destroy -f "h[1-2]" && test -z "$(lodge vm list --noheader)"
+'
 test_done

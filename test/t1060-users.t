@@ -27,7 +27,7 @@ test_expect_success 'the id of another machine is as good as none' '
     for verb in show stop kill pause resume console destroy stats; do
         refused "no VM" as $B lodge vm $verb -f $id || return 1
     done &&
-    refused "no VM .$id.nthat" as $B lodge vm stop "$(printf "$id\nthat")" &&
+    refused "no VM .$id.nthat" as $B lodge vm show "$(printf "$id\nthat")" &&
     refused "no VM" as $B lodge vm exec $id true &&
     test_must_fail as $B lodge vm cp $id:/etc/hostname "$LODGE_TEST_TMP/u$B/x" &&
     as $A lodge vm exec m true

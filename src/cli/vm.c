@@ -263,19 +263,21 @@ static int for_each(struct cli *cli, int nargs, char **args, const char *method,
                     const char *done, struct err *err)
 {
     const struct common *c = cli->verb->input;
+    AUTO(hostlist) names = NULL;
     AUTO(rpc_client) agent = NULL;
-    if (find_agent(c, &agent, err) < 0)
+    if (cli_names(nargs, args, &names, err) < 0 || find_agent(c, &agent, err) < 0)
         return -1;
-    for (int i = 0; i < nargs; i++) {
+    for (size_t i = 0; i < names->count; i++) {
+        const char *name = names->names[i];
         struct err why = {0};
         json_t *params =
-            json_pack("{s:s, s:b}", "vm", args[i], "wait", c->no_wait ? 0 : 1);
+            json_pack("{s:s, s:b}", "vm", name, "wait", c->no_wait ? 0 : 1);
         if (cli->dry_run)
-            cli_say(cli, "would: %s '%s'", method, args[i]), json_decref(params);
+            cli_say(cli, "would: %s '%s'", method, name), json_decref(params);
         else if (rpc_client_call(agent, method, params, NULL, NULL, &why) < 0)
             cli_error(cli, &why);
         else
-            cli_say(cli, "vm '%s' %s", args[i], c->no_wait ? "asked" : done);
+            cli_say(cli, "vm '%s' %s", name, c->no_wait ? "asked" : done);
     }
     return 0;
 }
@@ -427,23 +429,25 @@ static int run_wait(struct cli *cli, int nargs, char **args, struct err *err)
     const struct wait_input *w = cli->verb->input;
     const struct common c = {.node = w->node};
     struct rpc_client_opts opts = {0};
+    AUTO(hostlist) names = NULL;
     AUTO(rpc_client) agent = NULL;
     uint64_t ms = 0;
     if (w->timeout && (!str_to_ms(w->timeout, &ms) || !ms || ms > 86400000ull * 20))
         return err_set(err, E_USAGE, "--timeout: '%s' is not a time like 90s",
                        w->timeout);
-    if (find_agent(&c, &agent, err) < 0)
+    if (cli_names(nargs, args, &names, err) < 0 || find_agent(&c, &agent, err) < 0)
         return -1;
     opts.timeout_ms = ms;
     const char *until = w->ended ? "ended" : "ready";
-    for (int i = 0; i < nargs; i++) {
+    for (size_t i = 0; i < names->count; i++) {
+        const char *name = names->names[i];
         struct err why = {0};
         if (rpc_client_call(agent, "vm.wait",
-                            json_pack("{s:s, s:s}", "vm", args[i], "until", until),
-                            &opts, NULL, &why) == 0)
+                            json_pack("{s:s, s:s}", "vm", name, "until", until), &opts,
+                            NULL, &why) == 0)
             continue;
         if (w->timeout && why.code == E_TIMEOUT)
-            return err_set(err, E_TIMEOUT, "vm '%s' %s after %s", args[i],
+            return err_set(err, E_TIMEOUT, "vm '%s' %s after %s", name,
                            w->ended ? "has not ended" : "is not ready", w->timeout);
         *err = why;
         return -1;
@@ -461,19 +465,22 @@ static const struct cli_column stats_columns[] = {
 
 static int run_stats(struct cli *cli, int nargs, char **args, struct err *err)
 {
+    AUTO(hostlist) names = NULL;
     AUTO(rpc_client) agent = NULL;
     AUTO_JSON rows = json_array();
-    if (find_agent(cli->verb->input, &agent, err) < 0)
+    if (cli_names(nargs, args, &names, err) < 0 ||
+        find_agent(cli->verb->input, &agent, err) < 0)
         return -1;
-    for (int i = 0; i < nargs; i++) {
+    for (size_t i = 0; i < names->count; i++) {
+        const char *name = names->names[i];
         json_t *one = NULL;
         struct err why = {0};
-        if (rpc_client_call(agent, "vm.stats", json_pack("{s:s}", "vm", args[i]), NULL,
+        if (rpc_client_call(agent, "vm.stats", json_pack("{s:s}", "vm", name), NULL,
                             &one, &why) < 0) {
             cli_error(cli, &why);
             continue;
         }
-        json_object_set_new(one, "name", json_string(args[i]));
+        json_object_set_new(one, "name", json_string(name));
         json_array_append_new(rows, one);
     }
     return cli_table(cli, stats_columns, rows, err);
