@@ -36,6 +36,11 @@ test_expect_success 'nobody becomes somebody else' '
     refused "only root" as $B lodge vm exec --user $A m id &&
     refused "only root" as $B lodge vm exec --user 0 m id
 '
+test_expect_success 'root runs as anybody, in machines of his own too' '
+    lodge vm start debian-fake --name mine && test "$(lodge vm exec --user $A mine id -u)" = $A &&
+    test "$(lodge vm exec --user $B m id -u)" = $B && refused "no VM .yours." lodge vm exec --user $A yours id &&
+    lodge vm destroy -f mine
+'
 test_expect_success 'what one cannot read one cannot name' '
     echo secret >secret && chmod 600 secret && truncate -s 1M disk && chmod 600 disk &&
     mkdir -m 700 private &&

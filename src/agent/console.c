@@ -57,7 +57,12 @@ static void watcher_free(struct watcher *w)
     agent_touch(a);
 }
 
-/* False: gone. */
+static bool is_over(const struct vm *vm)
+{
+    return vm->state == VM_GONE || vm->state == VM_FAILED;
+}
+
+/* False: gone, or has read all there will be. */
 static bool watcher_flush(struct watcher *w)
 {
     struct console *c = w->console;
@@ -75,7 +80,7 @@ static bool watcher_flush(struct watcher *w)
         w->at += sent;
     }
     sd_event_source_set_io_events(w->io, EPOLLIN | (w->at < c->total ? EPOLLOUT : 0));
-    return true;
+    return w->at < c->total || !is_over(c->vm);
 }
 
 static int on_watcher(sd_event_source *source, int fd, uint32_t events, void *arg)
@@ -133,6 +138,14 @@ static void to_file(struct console *c, const char *text, size_t len)
         c->file_len += len;
 }
 
+static void flush_all(struct console *c)
+{
+    struct watcher *w, *next;
+    list_each_safe (w, next, &c->watchers, in)
+        if (!watcher_flush(w))
+            watcher_free(w);
+}
+
 static int on_console(sd_event_source *source, int fd, uint32_t events, void *arg);
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
@@ -186,10 +199,7 @@ static int on_console(sd_event_source *source, int fd, uint32_t events, void *ar
 {
     struct console *c = arg;
     take(c); /* one part a turn: others want to be served too */
-    struct watcher *w, *next;
-    list_each_safe (w, next, &c->watchers, in)
-        if (!watcher_flush(w))
-            watcher_free(w);
+    flush_all(c);
     return 0;
 }
 
@@ -226,6 +236,12 @@ void console_open(struct vm *vm)
     vm->console = c;
     open_file(c);
     on_timer(NULL, 0, c);
+}
+
+void console_over(struct vm *vm)
+{
+    if (vm->console)
+        flush_all(vm->console);
 }
 
 void console_close(struct vm *vm)

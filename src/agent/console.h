@@ -7,7 +7,9 @@
 
 /* Connect (again and again) to what the type told; opens the kept text. */
 void console_open(struct vm *vm);
-/* For good: watchers hear the end. */
+/* The machine is over: watchers hear the end when they have read all; the text stays. */
+void console_over(struct vm *vm);
+/* For good. */
 void console_close(struct vm *vm);
 /* Answer `call` by an upgrade to raw bytes: the kept text, then what comes. Bytes from
  * the client are typed if it is the writer: `write` asks for that. */

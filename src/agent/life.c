@@ -174,6 +174,7 @@ static void on_destroyed(void *arg, json_t *result, const struct err *why)
     vm->stages[STAGE_ENDED] = clock_wall_ms();
     life_force_step(vm, vm->failing ? EV_FAIL : EV_CLEANED);
     agent_touch(vm->agent);
+    console_over(vm);
     if (vm->doomed)
         forget(vm);
     else

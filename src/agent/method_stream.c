@@ -80,11 +80,27 @@ static bool is_over(const struct vm *vm)
            (vm->state == VM_STOPPING && (vm->failing || vm->forced));
 }
 
+/* "uid" says as whom it runs: in that user's machine of the name, or in the caller's. */
+static struct vm *vm_of(struct agent *a, struct rpc_call *call, json_t *params,
+                        struct err *err)
+{
+    struct vm *vm = agent_vm_of(a, call, params, err);
+    if (vm || err->code != E_NOENT || !json_object_get(params, "uid"))
+        return vm;
+    AUTO_JSON which = json_pack("{s:O*, s:O*}", "vm", json_object_get(params, "vm"),
+                                "job", json_object_get(params, "job"));
+    if (!which) {
+        err_oom(err);
+        return NULL;
+    }
+    return agent_vm_of(a, call, which, err);
+}
+
 static void stream(struct rpc_call *call, json_t *params, struct agent *a,
                    const char *op)
 {
     struct err err;
-    struct vm *vm = agent_vm_of(a, call, params, &err);
+    struct vm *vm = vm_of(a, call, params, &err);
     json_t *request = NULL;
     if (vm && (vm->state == VM_FAILED || (vm->state == VM_STOPPING && vm->failing))) {
         err = vm->why;
