@@ -244,7 +244,8 @@ static int fits(struct kvm_cpuid2 *host, struct kvm_cpuid2 *guest, struct err *e
 
 uint64_t cpuid_address_end(const struct vm *vm)
 {
-    const struct kvm_cpuid_entry2 *e = entry(vm->cpuid, 0x80000008, 0);
+    const struct kvm_cpuid_entry2 *e =
+        vm->cpuid ? entry(vm->cpuid, 0x80000008, 0) : NULL;
     return e ? 1ull << (e->eax & 63) : 0;
 }
 

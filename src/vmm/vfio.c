@@ -156,9 +156,10 @@ static void vectors_cut(struct vfio *v)
 /* 0, or how many the host has to give; negative: it has failed. */
 static int vectors_connect(struct vfio *v)
 {
-    int r = ioctl(v->fd, VFIO_DEVICE_SET_IRQS, v->vectors);
+    int r = ioctl(v->fd, VFIO_DEVICE_SET_IRQS, v->vectors), why = errno;
     if (r != 0)
         vectors_cut(v);
+    errno = why;
     return r;
 }
 
