@@ -63,6 +63,12 @@ static bool flush(struct queue *q)
     return true;
 }
 
+static void drop(struct queue *q)
+{
+    q->data.len = 0;
+    q->at = 0;
+}
+
 static int send_piece(struct gate *g, const void *data, size_t len, struct err *err)
 {
     AUTO_STR credential = NULL;
@@ -105,6 +111,19 @@ static int take_lines(struct gate *g, const char *data, size_t len, struct err *
     return 0;
 }
 
+/* A connection that is closed with something unread loses what was sent and has not
+ * arrived: say that nothing more comes, and hear the other side out. */
+static void hang_up(int fd)
+{
+    const struct timeval soon = {.tv_sec = HELLO_S};
+    char rest[4096];
+    fd_set_nonblock(fd, false, NULL);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    shutdown(fd, SHUT_WR);
+    while (read(fd, rest, sizeof rest) > 0)
+        ;
+}
+
 /* Until one side ends. */
 static int relay(struct gate *g, struct err *err)
 {
@@ -114,15 +133,15 @@ static int relay(struct gate *g, struct err *err)
     fd_set_nonblock(g->plain.fd, true, NULL);
     fd_set_nonblock(g->tcp.fd, true, NULL);
     for (;;) {
-        if (!flush(&g->tcp))
-            return 0;
         /* Who takes nothing any more may still have said something. */
-        if (!flush(&g->plain)) {
-            g->plain.data.len = 0;
-            g->plain.at = 0;
-        }
-        if (ended && !waiting(&g->plain) && !waiting(&g->tcp))
+        if (!flush(&g->tcp))
+            drop(&g->tcp);
+        if (!flush(&g->plain))
+            drop(&g->plain);
+        if (ended && !waiting(&g->plain) && !waiting(&g->tcp)) {
+            hang_up(g->tcp.fd);
             return 0;
+        }
         struct pollfd p[] = {
             {!ended && waiting(&g->tcp) < QUEUE_MAX ? g->plain_in : -1, POLLIN, 0},
             {g->tcp.fd,

@@ -48,22 +48,25 @@ static bool ready(const struct pollfd *p, short events)
 static int join(int sock)
 {
     static struct way in = {.from = STDIN_FILENO}, out = {.to = STDOUT_FILENO};
+    bool deaf = false; /* the agent hears nothing more, and may have said something */
     in.to = out.from = sock;
     for (;;) {
-        bool in_full = in.at < in.len, out_full = out.at < out.len;
+        bool in_full = !deaf && in.at < in.len, out_full = out.at < out.len;
         struct pollfd p[] = {
-            {in.ended || in_full ? -1 : STDIN_FILENO, POLLIN, 0},
-            {sock, (out_full ? 0 : POLLIN) | (in_full ? POLLOUT : 0), 0},
+            {deaf || in.ended || in_full ? -1 : STDIN_FILENO, POLLIN, 0},
+            {out_full && !in_full ? -1 : sock,
+             (out_full ? 0 : POLLIN) | (in_full ? POLLOUT : 0), 0},
             {out_full ? STDOUT_FILENO : -1, POLLOUT, 0},
         };
         if (poll(p, 3, -1) < 0 && errno != EINTR)
             return 1;
-        if (!pump(&in, ready(&p[0], POLLIN), in_full && ready(&p[1], POLLOUT)) ||
-            !pump(&out, ready(&p[1], POLLIN), out_full))
+        deaf =
+            deaf || !pump(&in, ready(&p[0], POLLIN), in_full && ready(&p[1], POLLOUT));
+        if (!pump(&out, ready(&p[1], POLLIN), out_full))
             return 0;
         if (out.ended && out.at == out.len)
             return 0;
-        if (in.ended && in.at == in.len)
+        if (!deaf && in.ended && in.at == in.len)
             return 0; /* the controller is gone */
     }
 }
