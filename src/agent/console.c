@@ -57,11 +57,6 @@ static void watcher_free(struct watcher *w)
     agent_touch(a);
 }
 
-static bool is_over(const struct vm *vm)
-{
-    return vm->state == VM_GONE || vm->state == VM_FAILED;
-}
-
 /* False: gone, or has read all there will be. */
 static bool watcher_flush(struct watcher *w)
 {
@@ -80,7 +75,7 @@ static bool watcher_flush(struct watcher *w)
         w->at += sent;
     }
     sd_event_source_set_io_events(w->io, EPOLLIN | (w->at < c->total ? EPOLLOUT : 0));
-    return w->at < c->total || !is_over(c->vm);
+    return w->at < c->total || !state_is_over(c->vm->state);
 }
 
 static int on_watcher(sd_event_source *source, int fd, uint32_t events, void *arg)

@@ -280,7 +280,7 @@ static void on_powerdown(void *arg, json_t *result, const struct err *why)
 
 int life_stop(struct vm *vm, bool grace, bool doom, struct err *err)
 {
-    bool ended = vm->state == VM_GONE || vm->state == VM_FAILED;
+    bool ended = state_is_over(vm->state);
     vm->doomed |= doom;
     if (ended || (vm->state == VM_DEFINED && doom)) {
         if (vm->doomed)

@@ -15,7 +15,7 @@ struct life_waiter {
 /* 1: tell success, -1: tell why, 0: wait on. */
 static int reached(const struct vm *vm, enum life_until until)
 {
-    bool ended = vm->state == VM_GONE || vm->state == VM_FAILED;
+    bool ended = state_is_over(vm->state);
     switch (until) {
     case UNTIL_TALKS:
         if (vm->state == VM_RUNNING && guest_may_come(vm))

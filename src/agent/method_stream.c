@@ -76,7 +76,7 @@ static void stream_later(struct rpc_call *call, struct vm *vm, const char *op,
  * so, as a command that is not there. */
 static bool is_over(const struct vm *vm)
 {
-    return vm->state == VM_FAILED || vm->state == VM_GONE ||
+    return state_is_over(vm->state) ||
            (vm->state == VM_STOPPING && (vm->failing || vm->forced));
 }
 

@@ -17,7 +17,7 @@ static void do_boot(struct rpc_call *call, json_t *params, void *arg)
 {
     struct err err;
     struct vm *vm = agent_vm_of(arg, call, params, &err);
-    bool ended = vm && (vm->state == VM_GONE || vm->state == VM_FAILED);
+    bool ended = vm && state_is_over(vm->state);
     /* An ended machine holds nothing: its place may be somebody else's by now. */
     if (!vm || (ended && reserve_check(arg, vm, &err) < 0) || life_boot(vm, &err) < 0)
         rpc_call_fail(call, &err);

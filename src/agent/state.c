@@ -88,7 +88,12 @@ int state_next(enum vm_state from, enum vm_event ev, enum vm_state *to, struct e
                    state_name(from));
 }
 
+bool state_is_over(enum vm_state s)
+{
+    return s == VM_GONE || s == VM_FAILED;
+}
+
 bool state_is_live(enum vm_state s)
 {
-    return s != VM_DEFINED && s != VM_GONE && s != VM_FAILED;
+    return s != VM_DEFINED && !state_is_over(s);
 }

@@ -54,3 +54,5 @@ int state_next(enum vm_state from, enum vm_event ev, enum vm_state *to,
                struct err *err);
 /* Does a VM in this state have a hypervisor, or may it have one? */
 bool state_is_live(enum vm_state s);
+/* Has it ended, well or not? */
+bool state_is_over(enum vm_state s);

@@ -18,6 +18,7 @@ enum {
     MSIX_ENTRY = sizeof(struct pci_msix_entry),
     MSIX_BODY = 10,
     CFG_PAGE = 4096,
+    CAPS_MAX = 48, /* as many as fit: a list that goes round ends there */
 };
 
 static uint64_t ones(unsigned len)
@@ -25,22 +26,10 @@ static uint64_t ones(unsigned len)
     return len >= 8 ? ~0ull : (1ull << 8 * len) - 1;
 }
 
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
 static void put32(uint8_t *p, uint32_t v)
 {
     v = htole32(v);
     memcpy(p, &v, sizeof v);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-    return p[0] | p[1] << 8;
 }
 
 static void put16(uint8_t *p, uint16_t v)
@@ -63,7 +52,7 @@ static void msix_apply(struct pci_fn *fn, unsigned i)
 static void msix_control(struct pci_fn *fn)
 {
     struct pci_msix *m = &fn->msix;
-    uint16_t flags = get16(fn->cfg + m->cap + PCI_MSIX_FLAGS);
+    uint16_t flags = pci_get16(fn->cfg + m->cap + PCI_MSIX_FLAGS);
     bool enabled = flags & PCI_MSIX_FLAGS_ENABLE,
          masked = flags & PCI_MSIX_FLAGS_MASKALL;
     if (enabled == m->enabled && masked == m->masked)
@@ -126,8 +115,8 @@ void pci_msix_raise(struct pci_fn *fn, unsigned vector)
 static uint64_t bar_address(const struct pci_fn *fn, unsigned n)
 {
     const uint8_t *p = fn->cfg + PCI_BASE_ADDRESS_0 + 4 * n;
-    uint64_t low = get32(p);
-    uint64_t high = low & PCI_BASE_ADDRESS_MEM_TYPE_64 ? get32(p + 4) : 0;
+    uint64_t low = pci_get32(p);
+    uint64_t high = low & PCI_BASE_ADDRESS_MEM_TYPE_64 ? pci_get32(p + 4) : 0;
     return high << 32 | (low & ~0xfull);
 }
 
@@ -287,6 +276,18 @@ uint8_t pci_fn_cap(struct pci_fn *fn, uint8_t id, const void *body, unsigned len
     fn->last_cap = at;
     fn->next_cap = (at + 2 + len + 3) & ~3u;
     return at;
+}
+
+unsigned pci_find_cap(const uint8_t *cfg, uint8_t id, unsigned len, unsigned skip)
+{
+    unsigned at = cfg[PCI_STATUS] & PCI_STATUS_CAP_LIST ? cfg[PCI_CAPABILITY_LIST] : 0;
+    for (int i = 0; at >= PCI_STD_HEADER_SIZEOF && i < CAPS_MAX;
+         i++, at = cfg[at + 1]) {
+        at &= ~3u;
+        if (cfg[at] == id && at + len <= PCI_CFG_SIZE && !skip--)
+            return at;
+    }
+    return 0;
 }
 
 int pci_fn_msix(struct pci_fn *fn, unsigned count, uint32_t table, uint32_t pba,

@@ -61,6 +61,20 @@ int pci_fn_bar(struct pci_fn *fn, unsigned n, uint32_t type, uint64_t size,
                uint64_t (*read)(void *, uint64_t, unsigned),
                void (*write)(void *, uint64_t, unsigned, uint64_t), void *arg,
                struct err *err);
+/* Little-endian fields of config space, aligned or not. */
+static inline uint16_t pci_get16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static inline uint32_t pci_get32(const uint8_t *p)
+{
+    return pci_get16(p) | (uint32_t)pci_get16(p + 2) << 16;
+}
+
+/* Where a capability of at least len bytes is in a device's config space, after `skip`
+ * others like it; 0: there is none. The device is not believed: it may be any bytes. */
+unsigned pci_find_cap(const uint8_t *cfg, uint8_t id, unsigned len, unsigned skip);
 /* Append a capability: `body` follows its two header bytes. Gives its offset; 0 when
  * config space is full. */
 uint8_t pci_fn_cap(struct pci_fn *fn, uint8_t id, const void *body, unsigned len);

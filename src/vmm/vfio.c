@@ -29,7 +29,7 @@ enum {
     AREAS_MAX = 4,
     INFO_MAX = 4096,
     MSIX_ENTRY = 16,
-    CAPS_MAX = 48, /* as many as fit: a list that goes round ends there */
+    VENDOR_MIN = 3,
     EXPRESS_V1 = 0x14,
     EXPRESS_V2 = 0x3c,
 };
@@ -88,28 +88,6 @@ static int config_read(struct vfio *v, unsigned at, void *out, size_t len,
     if (n < 0)
         return err_sys(err, "config space");
     return n == (ssize_t)len ? 0 : err_set(err, E_FAIL, "config space is cut short");
-}
-
-static uint16_t get16(const uint8_t *cfg, unsigned at)
-{
-    return (uint16_t)(cfg[at] | cfg[at + 1] << 8);
-}
-
-static uint32_t get32(const uint8_t *cfg, unsigned at)
-{
-    return get16(cfg, at) | (uint32_t)get16(cfg, at + 2) << 16;
-}
-
-/* The offset of a capability; 0 if there is none, or if it does not fit. */
-static unsigned find_cap(const uint8_t *cfg, uint8_t id, unsigned len)
-{
-    unsigned at = cfg[PCI_STATUS] & PCI_STATUS_CAP_LIST ? cfg[PCI_CAPABILITY_LIST] : 0;
-    for (int i = 0; at >= 0x40 && i < CAPS_MAX; i++, at = cfg[at + 1]) {
-        at &= ~3u;
-        if (cfg[at] == id)
-            return at + len <= PCI_CFG_SIZE ? at : 0;
-    }
-    return 0;
 }
 
 static int write_command(const struct vfio *v, uint16_t command)
@@ -368,7 +346,7 @@ static int add_bar(struct vfio *v, unsigned n, uint32_t type, struct err *err)
 static int add_bars(struct vfio *v, const uint8_t *cfg, struct err *err)
 {
     for (unsigned n = 0; n < PCI_BARS; n++) {
-        uint32_t bar = get32(cfg, PCI_BASE_ADDRESS_0 + 4 * n);
+        uint32_t bar = pci_get32(cfg + PCI_BASE_ADDRESS_0 + 4 * n);
         if (bar & PCI_BASE_ADDRESS_SPACE_IO)
             continue;
         bool is64 = bar & PCI_BASE_ADDRESS_MEM_TYPE_64;
@@ -457,14 +435,14 @@ static int open_device(struct vfio *v, struct err *err)
 /* Where the device has its table; the guest's is at the same place. */
 static int find_msix(struct vfio *v, const uint8_t *cfg, struct err *err)
 {
-    unsigned at = find_cap(cfg, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
+    unsigned at = pci_find_cap(cfg, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, 0);
     if (!at)
         return err_set(err, E_UNAVAIL,
                        "%s has no MSI-X, and other interrupts are not passed on",
                        v->address);
-    uint32_t table = get32(cfg, at + PCI_MSIX_TABLE),
-             pba = get32(cfg, at + PCI_MSIX_PBA);
-    uint64_t count = (get16(cfg, at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
+    uint32_t table = pci_get32(cfg + at + PCI_MSIX_TABLE),
+             pba = pci_get32(cfg + at + PCI_MSIX_PBA);
+    uint64_t count = (pci_get16(cfg + at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
     v->table_bar = table & PCI_MSIX_TABLE_BIR;
     v->pba_bar = pba & PCI_MSIX_PBA_BIR;
     v->table = table & PCI_MSIX_TABLE_OFFSET;
@@ -510,7 +488,7 @@ static int make_vectors(struct vfio *v, struct err *err)
  * which has no link; and the maker's own (where virtio says what is where). */
 static int add_caps(struct vfio *v, uint8_t *cfg, struct err *err)
 {
-    unsigned at = find_cap(cfg, PCI_CAP_ID_EXP, EXPRESS_V1);
+    unsigned at = pci_find_cap(cfg, PCI_CAP_ID_EXP, EXPRESS_V1, 0);
     bool fits = true;
     if (at) {
         bool second = (cfg[at + PCI_EXP_FLAGS] & PCI_EXP_FLAGS_VERS) > 1;
@@ -524,11 +502,10 @@ static int add_caps(struct vfio *v, uint8_t *cfg, struct err *err)
             memset(cfg + at + PCI_EXP_LNKCAP2, 0, 8);
         fits = pci_fn_cap(&v->pci, PCI_CAP_ID_EXP, cfg + at + 2, len - 2);
     }
-    at = cfg[PCI_STATUS] & PCI_STATUS_CAP_LIST ? cfg[PCI_CAPABILITY_LIST] : 0;
-    for (int i = 0; at >= 0x40 && i < CAPS_MAX && fits; i++, at = cfg[at + 1]) {
-        at &= ~3u;
+    for (unsigned i = 0;
+         fits && (at = pci_find_cap(cfg, PCI_CAP_ID_VNDR, VENDOR_MIN, i)); i++) {
         unsigned len = cfg[at + 2];
-        if (cfg[at] == PCI_CAP_ID_VNDR && len > 2 && at + len <= PCI_CFG_SIZE)
+        if (len >= VENDOR_MIN && at + len <= PCI_CFG_SIZE)
             fits = pci_fn_cap(&v->pci, PCI_CAP_ID_VNDR, cfg + at + 2, len - 2);
     }
     return fits ? 0 : err_set(err, E_FAIL, "%s: config space is full", v->address);
@@ -542,9 +519,10 @@ static int init(struct device *dev, struct err *err)
         return -1;
     if (cfg[PCI_HEADER_TYPE] & 0x7f)
         return err_set(err, E_UNAVAIL, "%s is a bridge", v->address);
-    if (pci_fn_init(&v->pci, dev->vm, dev->id, get16(cfg, PCI_VENDOR_ID),
-                    get16(cfg, PCI_DEVICE_ID), get32(cfg, PCI_CLASS_REVISION) >> 8,
-                    cfg[PCI_REVISION_ID], err) < 0)
+    if (pci_fn_init(&v->pci, dev->vm, dev->id, pci_get16(cfg + PCI_VENDOR_ID),
+                    pci_get16(cfg + PCI_DEVICE_ID),
+                    pci_get32(cfg + PCI_CLASS_REVISION) >> 8, cfg[PCI_REVISION_ID],
+                    err) < 0)
         return -1;
     memcpy(v->pci.cfg + PCI_SUBSYSTEM_VENDOR_ID, cfg + PCI_SUBSYSTEM_VENDOR_ID, 4);
     v->pci.arg = v;
