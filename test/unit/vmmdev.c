@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "vmm/pci.h"
 #include "vmm/virtq.h"
 
 /* Where the guest keeps its ring. */
@@ -285,6 +286,26 @@ static void test_config(void **state)
     }
 }
 
+/* A device's own list of capabilities: any bytes. */
+static void test_find_cap(void **state)
+{
+    uint8_t cfg[PCI_CFG_SIZE] = {0};
+    cfg[PCI_CAPABILITY_LIST] = 0x43; /* the lowest two bits are not the address */
+    memcpy(cfg + 0x40, (uint8_t[]){PCI_CAP_ID_VNDR, 0x80}, 2);
+    memcpy(cfg + 0x80, (uint8_t[]){PCI_CAP_ID_VNDR, 0xfc}, 2);
+    memcpy(cfg + 0xfc, (uint8_t[]){PCI_CAP_ID_MSIX, 0x40}, 2); /* and round again */
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_VNDR, 3, 0), 0);
+    cfg[PCI_STATUS] = PCI_STATUS_CAP_LIST;
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_VNDR, 3, 0), 0x40);
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_VNDR, 3, 1), 0x80);
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_MSIX, 4, 0), 0xfc);
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, 0), 0);
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_VNDR, 3, 1000), 0);
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_EXP, 2, 0), 0);
+    cfg[PCI_CAPABILITY_LIST] = 0x10; /* into the header */
+    assert_int_equal(pci_find_cap(cfg, PCI_CAP_ID_VNDR, 3, 0), 0);
+}
+
 static void test_serial(void **state)
 {
     struct vm *vm = fake_new();
@@ -365,7 +386,8 @@ int main(void)
         cmocka_unit_test(test_pci),        cmocka_unit_test(test_msix),
         cmocka_unit_test(test_bad_chains), cmocka_unit_test(test_blk),
         cmocka_unit_test(test_readonly),   cmocka_unit_test(test_config),
-        cmocka_unit_test(test_serial),     cmocka_unit_test(test_bad_server),
+        cmocka_unit_test(test_find_cap),   cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_bad_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
