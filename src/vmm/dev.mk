@@ -32,7 +32,7 @@ if WITH_VMM_RNG
 vmm_dev_sources += src/vmm/rng.c
 endif
 if WITH_VMM_VFIO
-vmm_dev_sources += src/vmm/vfio.c
+vmm_dev_sources += src/vmm/vfio.c src/vmm/vfio_irq.c src/vmm/vfio_irq.h
 endif
 if WITH_VMM_SERIAL
 vmm_dev_sources += src/vmm/serial.c

@@ -17,6 +17,7 @@ enum {
     TAG_MSIX,
     MSIX_ENTRY = sizeof(struct pci_msix_entry),
     MSIX_BODY = 10,
+    MSI_SIZE = PCI_MSI_DATA_64 + 2, /* with a 64-bit address */
     CFG_PAGE = 4096,
     CAPS_MAX = 48, /* as many as fit: a list that goes round ends there */
 };
@@ -109,6 +110,19 @@ void pci_msix_raise(struct pci_fn *fn, unsigned vector)
         vm_irq_raise(&fn->msix.irq[vector]);
 }
 
+/* --- MSI ------------------------------------------------------------------ */
+
+/* Bring the interrupt in line with the capability. */
+static void msi_apply(struct pci_fn *fn)
+{
+    struct pci_msi *m = &fn->msi;
+    const uint8_t *cap = fn->cfg + m->cap;
+    uint64_t high = pci_get32(cap + PCI_MSI_ADDRESS_HI);
+    m->enabled = pci_get16(cap + PCI_MSI_FLAGS) & PCI_MSI_FLAGS_ENABLE;
+    vm_irq_set(&m->irq, high << 32 | pci_get32(cap + PCI_MSI_ADDRESS_LO),
+               pci_get16(cap + PCI_MSI_DATA_64), !m->enabled);
+}
+
 /* --- BARs ----------------------------------------------------------------- */
 
 /* The BAR's address as the guest wrote it. */
@@ -185,6 +199,8 @@ void pci_fn_write(struct pci_fn *fn, unsigned reg, unsigned len, uint64_t v)
         bars_update(fn);
     if (fn->msix.count && touches(reg, len, fn->msix.cap + PCI_MSIX_FLAGS, 2))
         msix_control(fn);
+    if (fn->msi.cap && touches(reg, len, fn->msi.cap, MSI_SIZE))
+        msi_apply(fn);
     if (fn->written)
         fn->written(fn);
 }
@@ -315,6 +331,22 @@ int pci_fn_msix(struct pci_fn *fn, unsigned count, uint32_t table, uint32_t pba,
     return 0;
 }
 
+int pci_fn_msi(struct pci_fn *fn, struct err *err)
+{
+    uint8_t body[MSI_SIZE - PCI_MSI_FLAGS] = {PCI_MSI_FLAGS_64BIT};
+    struct pci_msi *m = &fn->msi;
+    vm_irq_init(fn->vm, &m->irq);
+    m->cap = pci_fn_cap(fn, PCI_CAP_ID_MSI, body, sizeof body);
+    if (!m->cap)
+        return err_set(err, E_FAIL, "%s: config space is full", fn->name);
+    uint8_t *mask = fn->wmask + m->cap;
+    put16(mask + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE);
+    put32(mask + PCI_MSI_ADDRESS_LO, ~3u);
+    put32(mask + PCI_MSI_ADDRESS_HI, ~0u);
+    put16(mask + PCI_MSI_DATA_64, 0xffff);
+    return 0;
+}
+
 int pci_fn_plug(struct pci_fn *fn, struct err *err)
 {
     struct pci_host *h = *vm_pci(fn->vm);
@@ -339,6 +371,8 @@ void pci_fn_done(struct pci_fn *fn)
             bus_remove(fn->vm, &fn->bar[n].range);
     for (unsigned i = 0; i < fn->msix.count; i++)
         vm_irq_done(&fn->msix.irq[i]);
+    if (fn->msi.cap)
+        vm_irq_done(&fn->msi.irq);
     free(fn->msix.entry);
     free(fn->msix.irq);
     if (fn->cfg)
@@ -385,6 +419,8 @@ int pci_fn_restore(struct pci_fn *fn, const struct state_reader *r, struct err *
     }
     memcpy(fn->cfg, cfg, sizeof cfg);
     bars_update(fn);
+    if (fn->msi.cap)
+        msi_apply(fn);
     if (!m->count)
         return 0;
     msix_control(fn);

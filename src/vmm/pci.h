@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PCI as the guest sees it: one bus behind ECAM, single-function devices, BARs we place
- * before boot (there is no firmware), MSI-X and no other interrupt. Everything here but
- * set-up runs in bus callbacks, so under the bus lock. */
+ * before boot (there is no firmware), MSI-X, MSI of one vector for devices that have no
+ * other, and no line. Everything here but set-up runs in bus callbacks, so under the bus
+ * lock. */
 #pragma once
 #include "base/err.h"
 #include "vmm/device.h"
@@ -35,6 +36,12 @@ struct pci_msix {
     struct vm_irq *irq;
 };
 
+struct pci_msi {
+    uint8_t cap; /* where the capability is in cfg; 0: there is none */
+    bool enabled;
+    struct vm_irq irq;
+};
+
 struct pci_fn {
     struct vm *vm;
     const char *name; /* for messages */
@@ -45,6 +52,7 @@ struct pci_fn {
     uint8_t last_cap;
     struct pci_bar bar[PCI_BARS];
     struct pci_msix msix;
+    struct pci_msi msi;
     void *arg;
     /* Optional. A BAR was mapped (now at bar[n].range.base) or unmapped. */
     void (*bar_changed)(struct pci_fn *fn, unsigned n, bool was_on, uint64_t was);
@@ -82,6 +90,8 @@ uint8_t pci_fn_cap(struct pci_fn *fn, uint8_t id, const void *body, unsigned len
  * lowest three bits of each. */
 int pci_fn_msix(struct pci_fn *fn, unsigned count, uint32_t table, uint32_t pba,
                 struct err *err);
+/* MSI of one vector, which cannot be masked. */
+int pci_fn_msi(struct pci_fn *fn, struct err *err);
 /* Take the next free slot; from here on the guest sees it. */
 int pci_fn_plug(struct pci_fn *fn, struct err *err);
 void pci_fn_done(struct pci_fn *fn);

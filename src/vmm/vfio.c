@@ -2,12 +2,13 @@
 /* A PCI device of the host, passed through by VFIO. The guest reaches its registers
  * without us: what of its BARs can be mapped becomes the guest's memory where the BAR
  * is. Here are config space (a header of ours, with the device's numbers), the MSI-X
- * table, and what cannot be mapped. Its interrupts go to the guest by irqfd, and it
- * reaches RAM by the IOMMU (dma.c). The guest sees no power management, no INTx and no
- * ports, and links as those of a device in the root complex.
+ * table, and what cannot be mapped. Its interrupts go to the guest by irqfd
+ * (vfio_irq.c), and it reaches RAM by the IOMMU (dma.c). The guest sees no power
+ * management, no INTx and no ports, and links as those of a device in the root complex.
  * Source: Documentation/driver-api/vfio.rst of Linux; PCI Express Base 4.0, chapter 7. */
 #include "vmm/devices.h"
 #include "vmm/pci.h"
+#include "vmm/vfio_irq.h"
 
 #include "base/fd.h"
 #include "base/own.h"
@@ -29,6 +30,7 @@ enum {
     AREAS_MAX = 4,
     INFO_MAX = 4096,
     MSIX_ENTRY = 16,
+    MSI_MIN = PCI_MSI_DATA_32 + 2,
     VENDOR_MIN = 3,
     EXPRESS_V1 = 0x14,
     EXPRESS_V2 = 0x3c,
@@ -71,8 +73,7 @@ struct vfio {
     /* Where the device has its MSI-X table and pending bits. */
     unsigned table_bar, pba_bar;
     uint64_t table, pba, table_size, pba_size;
-    struct vfio_irq_set *vectors; /* made ready: bus callbacks do not allocate */
-    bool connected;
+    struct vfio_irqs irqs;
     uint16_t command;
     int alarm[ALARMS];
     struct io_watch watch[ALARMS];
@@ -113,43 +114,23 @@ static int put_command(struct vfio *v, bool master)
 
 /* --- interrupts -------------------------------------------------------------------- */
 
-static void vectors_cut(struct vfio *v)
+/* With its messages off the kernel lets the line out that it held back, and holds it
+ * again only when it sees the bit rise: nobody here would answer it. */
+static void hold_line(const struct vfio *v)
 {
-    const struct vfio_irq_set off = {.argsz = sizeof off,
-                                     .flags = VFIO_IRQ_SET_DATA_NONE |
-                                              VFIO_IRQ_SET_ACTION_TRIGGER,
-                                     .index = VFIO_PCI_MSIX_IRQ_INDEX};
-    ioctl(v->fd, VFIO_DEVICE_SET_IRQS, &off);
-    /* With MSI-X off the kernel lets the line out that it held back, and holds it again
-     * only when it sees the bit rise: nobody here would answer it. */
     write_command(v, v->command & ~PCI_COMMAND_INTX_DISABLE);
     write_command(v, v->command);
-    /* What came before is not for who switches it on again. */
-    for (unsigned i = 0; i < v->pci.msix.count; i++) {
-        eventfd_t n;
-        (void)eventfd_read(v->pci.msix.irq[i].fd, &n);
-    }
 }
 
-/* 0, or how many the host has to give; negative: it has failed. */
-static int vectors_connect(struct vfio *v)
+static void put_irqs(struct vfio *v, bool on)
 {
-    int r = ioctl(v->fd, VFIO_DEVICE_SET_IRQS, v->vectors), why = errno;
-    if (r != 0)
-        vectors_cut(v);
-    errno = why;
-    return r;
-}
-
-static void put_vectors(struct vfio *v, bool on)
-{
-    if (on == v->connected)
+    if (on == v->irqs.connected)
         return;
-    v->connected = on;
-    if (!on)
-        vectors_cut(v);
-    else if (vectors_connect(v) != 0)
+    bool failed = vfio_irqs_put(&v->irqs, on) < 0;
+    if (failed)
         atomic_fetch_add(&v->failed, 1);
+    if (failed || !on)
+        hold_line(v);
 }
 
 /* The guest changed config space: what of that is the device's matter. */
@@ -158,7 +139,7 @@ static void written(struct pci_fn *fn)
     struct vfio *v = fn->arg;
     if (put_command(v, fn->cfg[PCI_COMMAND] & PCI_COMMAND_MASTER) < 0)
         atomic_fetch_add(&v->failed, 1);
-    put_vectors(v, fn->msix.enabled);
+    put_irqs(v, fn->msix.enabled || fn->msi.enabled);
 }
 
 static void alarmed(struct io_watch *w, uint32_t events)
@@ -176,18 +157,9 @@ static void alarmed(struct io_watch *w, uint32_t events)
 static int watch_alarms(struct vfio *v, struct err *err)
 {
     for (unsigned i = 0; i < ALARMS; i++) {
-        char room[sizeof(struct vfio_irq_set) + sizeof(int)]
-            __attribute__((aligned(8))) = {0};
-        struct vfio_irq_set *s = (struct vfio_irq_set *)room;
-        *s = (struct vfio_irq_set){.argsz = sizeof room,
-                                   .flags = VFIO_IRQ_SET_DATA_EVENTFD |
-                                            VFIO_IRQ_SET_ACTION_TRIGGER,
-                                   .index = alarms[i].irq,
-                                   .count = 1};
         if ((v->alarm[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
             return err_sys(err, "eventfd");
-        memcpy(s->data, &v->alarm[i], sizeof v->alarm[i]);
-        if (ioctl(v->fd, VFIO_DEVICE_SET_IRQS, s) < 0)
+        if (vfio_irq_tell(v->fd, alarms[i].irq, v->alarm[i]) < 0)
             continue;
         struct io_thread *t = vm_io_thread(v->dev->vm, v->dev->index);
         v->watch[i] = (struct io_watch){.fd = v->alarm[i], .ready = alarmed, .arg = v};
@@ -433,16 +405,11 @@ static int open_device(struct vfio *v, struct err *err)
 }
 
 /* Where the device has its table; the guest's is at the same place. */
-static int find_msix(struct vfio *v, const uint8_t *cfg, struct err *err)
+static int add_msix(struct vfio *v, const uint8_t *cap, struct err *err)
 {
-    unsigned at = pci_find_cap(cfg, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, 0);
-    if (!at)
-        return err_set(err, E_UNAVAIL,
-                       "%s has no MSI-X, and other interrupts are not passed on",
-                       v->address);
-    uint32_t table = pci_get32(cfg + at + PCI_MSIX_TABLE),
-             pba = pci_get32(cfg + at + PCI_MSIX_PBA);
-    uint64_t count = (pci_get16(cfg + at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
+    uint32_t table = pci_get32(cap + PCI_MSIX_TABLE),
+             pba = pci_get32(cap + PCI_MSIX_PBA);
+    uint64_t count = (pci_get16(cap + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
     v->table_bar = table & PCI_MSIX_TABLE_BIR;
     v->pba_bar = pba & PCI_MSIX_PBA_BIR;
     v->table = table & PCI_MSIX_TABLE_OFFSET;
@@ -456,32 +423,28 @@ static int find_msix(struct vfio *v, const uint8_t *cfg, struct err *err)
     return pci_fn_msix(&v->pci, (unsigned)count, table, pba, err);
 }
 
-static int make_vectors(struct vfio *v, struct err *err)
+/* MSI-X, or MSI's first vector: more of those a host need not have together. */
+static int add_messages(struct vfio *v, const uint8_t *cfg, struct err *err)
 {
-    unsigned count = v->pci.msix.count;
-    v->vectors = calloc(1, sizeof *v->vectors + count * sizeof(int));
-    if (!v->vectors)
-        return err_oom(err);
-    *v->vectors = (struct vfio_irq_set){.flags = VFIO_IRQ_SET_DATA_EVENTFD |
-                                                 VFIO_IRQ_SET_ACTION_TRIGGER,
-                                        .index = VFIO_PCI_MSIX_IRQ_INDEX};
-    for (unsigned i = 0; i < count; i++) {
-        int fd = vm_irq_fd(&v->pci.msix.irq[i], err);
-        if (fd < 0)
-            return -1;
-        memcpy(v->vectors->data + i * sizeof fd, &fd, sizeof fd);
-    }
-    v->vectors->count = count;
-    v->vectors->argsz = (uint32_t)(sizeof *v->vectors + count * sizeof(int));
-    /* Once now, while it can still be refused. */
-    int have = vectors_connect(v);
-    if (have < 0)
-        return err_sys(err, "%s: %u interrupts", v->address, count);
-    if (have > 0)
-        return err_set(err, E_BUSY, "%s: the host has only %d of %u interrupts",
-                       v->address, have, count);
-    vectors_cut(v);
-    return 0;
+    unsigned msix = pci_find_cap(cfg, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF, 0);
+    if (msix)
+        return add_msix(v, cfg + msix, err);
+    if (pci_find_cap(cfg, PCI_CAP_ID_MSI, MSI_MIN, 0))
+        return pci_fn_msi(&v->pci, err);
+    return err_set(err, E_UNAVAIL,
+                   "%s has neither MSI-X nor MSI, and lines are not passed on",
+                   v->address);
+}
+
+static int connect_irqs(struct vfio *v, struct err *err)
+{
+    struct pci_fn *fn = &v->pci;
+    int r = fn->msix.count ? vfio_irqs_init(&v->irqs, v->fd, VFIO_PCI_MSIX_IRQ_INDEX,
+                                            fn->msix.irq, fn->msix.count, err)
+                           : vfio_irqs_init(&v->irqs, v->fd, VFIO_PCI_MSI_IRQ_INDEX,
+                                            &fn->msi.irq, 1, err);
+    hold_line(v);
+    return r < 0 ? err_at(err, "%s", v->address) : 0;
 }
 
 /* What drivers look at, to read only: PCI Express, as of a device in the root complex,
@@ -530,8 +493,8 @@ static int init(struct device *dev, struct err *err)
     v->pci.written = written;
     if (put_command(v, false) < 0)
         return err_sys(err, "%s: command register", v->address);
-    if (find_msix(v, cfg, err) < 0 || add_bars(v, cfg, err) < 0 ||
-        add_caps(v, cfg, err) < 0 || make_vectors(v, err) < 0 ||
+    if (add_messages(v, cfg, err) < 0 || add_bars(v, cfg, err) < 0 ||
+        add_caps(v, cfg, err) < 0 || connect_irqs(v, err) < 0 ||
         watch_alarms(v, err) < 0)
         return -1;
     return pci_fn_plug(&v->pci, err);
@@ -545,7 +508,7 @@ static json_t *stats(struct device *dev)
         for (unsigned i = 0; i < v->region[n].nareas; i++)
             mapped += (json_int_t)v->region[n].area[i].size;
     return json_pack("{s:s, s:b, s:I, s:I, s:I}", "address", v->address, "interrupts",
-                     v->connected, "mapped", mapped, "trapped",
+                     v->irqs.connected, "mapped", mapped, "trapped",
                      (json_int_t)atomic_load(&v->trapped), "failed",
                      (json_int_t)atomic_load(&v->failed));
 }
@@ -559,15 +522,14 @@ static void done(struct device *dev)
         if (v->alarm[i] >= 0)
             close(v->alarm[i]);
     }
-    if (v->fd >= 0)
-        put_vectors(v, false);
+    put_irqs(v, false);
+    vfio_irqs_done(&v->irqs);
     pci_fn_done(&v->pci);
     for (unsigned n = 0; n < PCI_BARS; n++)
         for (unsigned i = 0; i < v->region[n].nareas; i++)
             munmap(v->region[n].area[i].hva, v->region[n].area[i].size);
     if (v->fd >= 0)
         close(v->fd);
-    free(v->vectors);
     free(v->group_path);
 }
 

@@ -265,6 +265,8 @@ void vm_irq_init(struct vm *vm, struct vm_irq *irq)
 
 void vm_irq_set(struct vm_irq *irq, uint64_t addr, uint32_t data, bool masked)
 {
+    atomic_store(&irq->addr, addr);
+    atomic_store(&irq->data, data);
     atomic_store(&irq->masked, masked);
     if (!masked && atomic_exchange(&irq->pending, false))
         irq->vm->interrupts++;

@@ -133,6 +133,34 @@ static void test_msix(void **state)
     fake_free(vm);
 }
 
+/* One vector, and no more whatever the guest asks for. */
+static void test_msi(void **state)
+{
+    struct vm *vm = fake_new();
+    struct pci_fn fn;
+    assert_int_equal(pci_fn_init(&fn, vm, "it", 0x15ad, 0x07c0, 0x010000, 2, NULL), 0);
+    assert_int_equal(pci_fn_msi(&fn, NULL), 0);
+    assert_int_equal(pci_fn_plug(&fn, NULL), 0);
+    unsigned cap = (unsigned)fake_read(vm, false, ecam(1, PCI_CAPABILITY_LIST), 1);
+    assert_int_equal(fake_read(vm, false, ecam(1, cap), 2), PCI_CAP_ID_MSI);
+    fake_write(vm, false, ecam(1, cap + PCI_MSI_ADDRESS_LO), 4, 0xfee01003);
+    fake_write(vm, false, ecam(1, cap + PCI_MSI_ADDRESS_HI), 4, 0x100);
+    fake_write(vm, false, ecam(1, cap + PCI_MSI_DATA_64), 2, 0x4031);
+    assert_true(fn.msi.irq.masked);
+    fake_write(vm, false, ecam(1, cap + PCI_MSI_FLAGS), 2, 0xffff);
+    assert_int_equal(fake_read(vm, false, ecam(1, cap + PCI_MSI_FLAGS), 2),
+                     PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_ENABLE);
+    assert_true(fn.msi.enabled && !fn.msi.irq.masked);
+    assert_int_equal(fn.msi.irq.addr, 0x100fee01000);
+    assert_int_equal(fn.msi.irq.data, 0x4031);
+    vm_irq_raise(&fn.msi.irq);
+    assert_int_equal(fake_interrupts(vm), 1);
+    fake_write(vm, false, ecam(1, cap + PCI_MSI_FLAGS), 2, 0);
+    assert_true(!fn.msi.enabled && fn.msi.irq.masked);
+    pci_fn_done(&fn);
+    fake_free(vm);
+}
+
 /* Each of these chains must end in "needs reset", without harm, and only a reset helps. */
 static void test_bad_chains(void **state)
 {
@@ -383,11 +411,11 @@ static void test_bad_server(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pci),        cmocka_unit_test(test_msix),
-        cmocka_unit_test(test_bad_chains), cmocka_unit_test(test_blk),
-        cmocka_unit_test(test_readonly),   cmocka_unit_test(test_config),
-        cmocka_unit_test(test_find_cap),   cmocka_unit_test(test_serial),
-        cmocka_unit_test(test_bad_server),
+        cmocka_unit_test(test_pci),    cmocka_unit_test(test_msix),
+        cmocka_unit_test(test_msi),    cmocka_unit_test(test_bad_chains),
+        cmocka_unit_test(test_blk),    cmocka_unit_test(test_readonly),
+        cmocka_unit_test(test_config), cmocka_unit_test(test_find_cap),
+        cmocka_unit_test(test_serial), cmocka_unit_test(test_bad_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
