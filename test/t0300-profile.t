@@ -164,7 +164,8 @@ test_expect_success 'explain: changing the type is one word' '
     lodge explain tiny --type fake --json >fake.json &&
     test_expect_code 1 diff qemu.json fake.json >diff &&
     grep "^[<>]" diff | test_must_fail grep -v "\"type\"" &&
-    lodge explain tiny --nodes "n[1-4]" | grep -q "n\[1-4\]"
+    lodge explain tiny --nodes "n[1-4]" >out && grep -q "n\[1-4\]" out &&
+    grep -Eq "^  node_memory_bytes +[0-9]+M$" out
 '
 
 test_expect_success 'operations tell who changed what' '

@@ -142,10 +142,10 @@ static int stage_type(struct profile *p, json_t **out, struct err *err)
 static json_t *stage_plan(const struct profile *p, const struct request *r)
 {
     return json_pack("{s:i, s:s, s:i, s:I, s:I, s:I}", "machines", (int)r->nodes->count,
-                     "placement", "one a node", "vcpus_a_node", (int)p->vcpus,
-                     "memory_a_node", (json_int_t)p->memory_bytes, "pages_a_node",
+                     "placement", "one a node", "node_vcpus", (int)p->vcpus,
+                     "node_memory_bytes", (json_int_t)p->memory_bytes, "node_pages",
                      (json_int_t)(p->page_bytes ? p->memory_bytes / p->page_bytes : 0),
-                     "scratch_a_node", (json_int_t)p->scratch_bytes);
+                     "node_scratch_bytes", (json_int_t)p->scratch_bytes);
 }
 
 static json_t *stage_image(const struct profile *p)
@@ -208,7 +208,18 @@ static int compute(struct cli *cli, const struct document *d, const struct reque
     return 0;
 }
 
-/* Fields a line each; what has parts is JSON. */
+/* Text as it is, sizes with their unit; what has parts is JSON. */
+static void print_field(const char *key, const json_t *value)
+{
+    char size[24];
+    AUTO_STR text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    const char *shown = json_is_string(value) ? json_string_value(value) : text;
+    if (json_is_integer(value) && str_ends(key, "_bytes"))
+        shown = str_from_bytes((uint64_t)json_integer_value(value), size, sizeof size);
+    printf("  %-18s %s\n", key, shown ? shown : "");
+}
+
+/* Fields a line each. */
 static void print_stage(const json_t *stage)
 {
     const char *key;
@@ -219,13 +230,8 @@ static void print_stage(const json_t *stage)
         printf("  %s\n", json_string_value(value));
     if (json_is_array(result) && !json_array_size(result))
         printf("  nothing is wrong\n");
-    json_object_foreach (result, key, value) {
-        AUTO_STR text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        printf("  %-18s %s\n", key,
-               json_is_string(value) ? json_string_value(value)
-               : text                ? text
-                                     : "");
-    }
+    json_object_foreach (result, key, value)
+        print_field(key, value);
 }
 
 int explain_run(struct cli *cli, int nargs, char **args, struct err *err)
