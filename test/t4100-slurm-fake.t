@@ -47,6 +47,17 @@ test_expect_success 'several machines a node, tasks spread over them' '
     job srun -N1 -n2 --vms-per-node=2 --vm-profile=fake sh -c "echo \$LODGE_VM" | sed "s/.*-//" | sort >out &&
     printf "0\n1\n" >want && test_cmp want out && clean
 '
+test_expect_success 'a heterogeneous job: each component has machines of its own' '
+    job srun -N1 --vm-profile=$P sh -c "echo a \$LODGE_VM" : -N1 sh -c "echo b \$LODGE_VM" 2>err | sort |
+        sed "s/-[0-9]*$//" >out && printf "a n1\nb n2\n" >want && test_cmp want out &&
+    cat >h.sh <<-\EOF2 &&
+	#!/bin/sh
+	echo script ${LODGE_VM-none}
+	srun --het-group=0,1 sh -c "echo \$LODGE_VM"
+	EOF2
+    chmod 755 h.sh && job sbatch -W -N1 --vm-profile=$P --vm-script=host -o $O : -N1 h.sh &&
+    sed "s/-[0-9]*$//" $O | sort >out && printf "n1\nn2\nscript none\n" >want && test_cmp want out && clean
+'
 test_expect_success 'a step in an allocation; -l, -n4, stdin of a file, --chdir' '
     printf "a b\nc\n" >in &&
     job salloc -N2 -n4 --vm-profile=fake srun -n4 -l pwd 2>err | sort >out &&
