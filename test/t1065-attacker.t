@@ -7,7 +7,8 @@ lodge_skip_all_unless ROOT
 . "$LODGE_TOP_SRCDIR/test/agent.sh"
 . "$LODGE_TOP_SRCDIR/test/users.sh"
 
-A=64001 B=64002
+# Of this run alone: a name in /tmp follows from the number.
+A=$((70000 + $$ % 10000 * 2)) B=$((70001 + $$ % 10000 * 2))
 cat >attack.py <<'PY'
 import json, os, resource, socket, sys, time
 PATH = os.environ["LODGE_AGENT_SOCKET"]
