@@ -10,13 +10,10 @@
 #include "vmm/pci.h"
 #include "vmm/vfio_irq.h"
 
-#include "base/fd.h"
 #include "base/own.h"
 #include "base/str.h"
 
 #include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/vfio.h>
 #include <stdio.h>
 #include <string.h>
